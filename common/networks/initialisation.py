@@ -1,0 +1,40 @@
+"""How the networks of this project start: their first weights, and their layout in memory."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+__all__ = ["channels_last", "initialise_normal"]
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def initialise_normal(network: Network, std: float = 0.02) -> Network:
+    """Draw all kernels from N(0, std), set biases to 0, and leave the scales of normalisations at 1.
+
+    Source:
+        The usual start of GANs since DCGAN (arXiv:1511.06434) and Pix2Pix (arXiv:1611.07004).
+    """
+    for name, parameter in network.named_parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, 0.0, std)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return network
+
+
+def channels_last(network: Network) -> Network:
+    """Lay the kernels out with channels last, in place; convolutions then take and return that layout by themselves.
+
+    Without it, bf16 is slower than fp32 for some of these networks. It belongs to a network's construction: changing
+    the layout after DistributedDataParallel has wrapped the network would cost a copy of every gradient.
+    """
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        elif parameter.ndim == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+    return network

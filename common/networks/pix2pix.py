@@ -1,0 +1,104 @@
+"""The generator of Pix2Pix: a U-Net from label maps to images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.layers.factories import Conv, Norm
+from torch import nn
+
+from .initialisation import channels_last, initialise_normal
+from .upconv import UpConv
+
+__all__ = ["UNetGenerator"]
+
+LEAK = 0.2
+MINIMUM_LEVELS = 3
+
+
+class UNetGenerator(nn.Module):
+    """Translate a label map into an image.
+
+    The map is halved as often as `size` allows (7 times at 128x128, down to one pixel) and doubled again as often; what
+    each halving saw is handed across.
+
+    Args:
+        spatial_dims: 2 for slices, 3 for volumes.
+        in_channels: labels of the one-hot map.
+        out_channels: of the image.
+        size: shape of the map in voxels; it sets the depth. Powers of two give the full depth.
+        filters: feature maps of the first level; they double with each level up to 8 times that (512).
+        dropout: probability in the doubling blocks, in training only.
+
+    Shape:
+        (B, in_channels, H, W[, D]), one-hot -> (B, out_channels, H, W[, D]) in [-1, 1].
+
+    Raises:
+        ValueError: `size` cannot be halved three times.
+
+    Source:
+        Paper, Appendix A.2. Its list of layers ("D512" eight levels deep, three "U" blocks) does not give its 41.8e6
+        parameters; seven levels do, with 41,856,001. Instance norm of a single pixel is a constant, so that the
+        innermost level goes without when it is one pixel.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        size: Sequence[int],
+        dropout: float,
+        filters: int = 64,
+    ):
+        super().__init__()
+        levels = _halvings(size)
+        widths = [min(filters * 2**level, 8 * filters) for level in range(levels)]
+        single = max(size) == 2**levels
+        conv, norm = Conv[Conv.CONV, spatial_dims], Norm[Norm.INSTANCE, spatial_dims]
+
+        self.down = nn.ModuleList()
+        for level, (before, after) in enumerate(zip([in_channels, *widths[:-1]], widths)):
+            block: list[nn.Module] = [conv(before, after, 4, stride=2, padding=1)]
+            if level > 0 and not (single and level == levels - 1):
+                block.append(norm(after, affine=True))
+            self.down.append(nn.Sequential(*block, nn.LeakyReLU(LEAK)))
+
+        self.up = nn.ModuleList()
+        before = widths[-1]
+        for after in reversed(widths[:-1]):
+            self.up.append(
+                nn.Sequential(
+                    UpConv(spatial_dims, before, after, 4),
+                    nn.LeakyReLU(LEAK, inplace=True),
+                    nn.Dropout(dropout),
+                    norm(after, affine=True),
+                )
+            )
+            before = 2 * after  # the skip connection is concatenated
+        self.act = nn.LeakyReLU(LEAK)
+        self.head = nn.Sequential(UpConv(spatial_dims, before, out_channels, 4), nn.Tanh())
+        channels_last(initialise_normal(self))
+
+    def forward(self, label_map: torch.Tensor) -> torch.Tensor:
+        x = label_map
+        skips: list[torch.Tensor] = []
+        for down in self.down:
+            x = down(x)
+            skips.append(x)
+        skips.pop()  # the innermost is where the way up starts
+        for up in self.up:
+            x = self.act(torch.cat([up(x), skips.pop()], 1))
+        return self.head(x)
+
+
+def _halvings(size: Sequence[int]) -> int:
+    """How often all edges can be halved without a remainder."""
+    levels = min((edge & -edge).bit_length() - 1 for edge in size)
+    if levels < MINIMUM_LEVELS:
+        raise ValueError(
+            f"size {tuple(size)} can be halved only {levels} times, the generator needs {MINIMUM_LEVELS}: make every "
+            f"edge a multiple of {2**MINIMUM_LEVELS}, best a power of two."
+        )
+    return levels

@@ -1,0 +1,91 @@
+"""Which cases are drawn, in which order, with which random numbers.
+
+All randomness of the data side derives from (seed, epoch, position in the epoch), so it does not depend on the number
+of loader workers, and a resumed run draws what an uninterrupted one would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch.distributed as dist
+from monai.data import CacheDataset
+from torch.utils.data import DistributedSampler
+
+__all__ = ["EpochSampler", "SeededDataset", "derive_seed"]
+
+
+def derive_seed(*parts: int) -> int:
+    """One 32-bit seed from several non-negative numbers, such as (seed, epoch, position, rank)."""
+    return int(np.random.SeedSequence([int(part) for part in parts]).generate_state(1)[0])
+
+
+class EpochSampler(DistributedSampler):
+    """Draw keys (epoch, position, index) for a `SeededDataset`.
+
+    It is a DistributedSampler so that MONAI's engines call `set_epoch` on it, and so that each rank gets its share.
+
+    Args:
+        dataset: the data set; only its length and, with `shares`, the items of `dataset.data` are used.
+        seed: of the order.
+        draws: items per epoch over all ranks; None: every item once. More draws than items repeat whole passes, so
+            that no item is drawn twice before all were drawn once (within its group).
+        shares: {group: share of the draws}; the groups that are not named divide the rest as one.
+        group_key: the key of an item that names its group, such as "cohort" or "source".
+    """
+
+    def __init__(self, dataset, seed: int, draws: int | None = None, shares: dict | None = None, group_key: str = ""):
+        ready = dist.is_available() and dist.is_initialized()
+        replicas, rank = (dist.get_world_size(), dist.get_rank()) if ready else (1, 0)
+        super().__init__(dataset, num_replicas=replicas, rank=rank, seed=seed)
+        wanted = draws or len(dataset)
+        self.num_samples = -(-wanted // replicas)
+        self.total_size = self.num_samples * replicas
+        self.groups = self._groups(dataset, shares or {}, group_key)
+
+    @staticmethod
+    def _groups(dataset, shares: dict, group_key: str) -> list[tuple[float, np.ndarray]]:
+        """(share, indices) of each group that has items."""
+        names = [item[group_key] for item in dataset.data] if shares else [None] * len(dataset)
+        missing = [group for group in shares if group not in names]
+        if missing:
+            raise ValueError(f"shares names {missing}, but no case has such a {group_key}; found {sorted(set(names))}.")
+        rest = [index for index, name in enumerate(names) if name not in shares]
+        groups = [(share, [i for i, name in enumerate(names) if name == group]) for group, share in shares.items()]
+        groups.append((1.0 - sum(shares.values()), rest))
+        groups = [(share, np.array(indices)) for share, indices in groups if len(indices) and share > 0]
+        total = sum(share for share, _ in groups)
+        return [(share / total, indices) for share, indices in groups]
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        rng = np.random.default_rng(derive_seed(self.seed, self.epoch))
+        counts = np.floor(np.array([share for share, _ in self.groups]) * self.total_size).astype(int)
+        counts[0] += self.total_size - counts.sum()
+        order = []
+        for count, (_, indices) in zip(counts, self.groups, strict=True):
+            passes = -(-count // len(indices))
+            order.append(np.concatenate([rng.permutation(indices) for _ in range(max(passes, 1))])[:count])
+        order = rng.permutation(np.concatenate(order))
+        for position in range(self.rank, self.total_size, self.num_replicas):
+            yield self.epoch, position, int(order[position])
+
+
+class SeededDataset(CacheDataset):
+    """MONAI's CacheDataset whose random transforms depend on nothing but the key and the seed.
+
+    Args:
+        data: items, dictionaries of paths.
+        transform: deterministic transforms, kept in memory after their first run, then random ones.
+        seed: of the random transforms.
+        cache_rate: share of the items kept in memory.
+    """
+
+    def __init__(self, data: list[dict], transform, seed: int, cache_rate: float = 1.0):
+        self.seed = seed
+        super().__init__(data, transform, cache_rate=cache_rate, num_workers=None, progress=len(data) > 50)
+
+    def __getitem__(self, key):
+        epoch, position, index = key if isinstance(key, tuple) else (0, key, key)
+        self.transform.set_random_state(seed=derive_seed(self.seed, epoch, position))
+        return super().__getitem__(index)

@@ -1,0 +1,87 @@
+"""What the training steps share: fetching a batch, precision, one update, freezing a network, handing over results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from ignite.engine import Engine
+from monai.engines.utils import IterationEvents
+from monai.utils import convert_to_tensor
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ["autocast", "checked_precision", "fetch", "finish", "frozen", "one_hot", "update"]
+
+PRECISIONS = ("fp32", "bf16")
+
+
+def checked_precision(precision: str) -> str:
+    """`precision` itself, if the steps know it."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}.")
+    return precision
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """Context for forward passes in bf16, or in fp32. bf16 has the range of fp32: no loss scaling is needed."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def fetch(engine: Engine, batch: Mapping, key: str) -> torch.Tensor:
+    """One entry of a batch on the engine's device, as a plain tensor (MONAI's meta data slow every operation)."""
+    return convert_to_tensor(batch[key], track_meta=False, device=engine.state.device)
+
+
+def one_hot(label_map: torch.Tensor, num_labels: int) -> torch.Tensor:
+    """Label ids (B, 1, H, W[, D]) as float channels (B, num_labels, H, W[, D]), channels last in memory."""
+    return F.one_hot(label_map[:, 0].long(), num_labels).movedim(-1, 1).float()
+
+
+def update(engine: Engine, optimizer: torch.optim.Optimizer, name: str, loss: torch.Tensor) -> float:
+    """One optimiser step down the gradient of a loss.
+
+    Returns:
+        The loss as a number.
+
+    Raises:
+        FloatingPointError: the loss is not finite; the weights are left as they were.
+    """
+    value = loss.item()
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"{name} is {value} in epoch {engine.state.epoch}, iteration {engine.state.iteration}. The run folder's "
+            "last.pt holds the last good state, and the same command goes on from there; if this happens again, train with "
+            "--precision fp32 or a lower learning rate in a new run folder."
+        )
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return value
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Inside, gradients flow through a network, but its parameters get none.
+
+    Forward and backward pass both belong inside. DistributedDataParallel is told not to wait for gradients.
+    """
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    with network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext():
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in parameters:
+                parameter.requires_grad_(True)
+
+
+def finish(engine: Engine, output: dict[str, float]) -> dict[str, float]:
+    """Hand the numbers of an iteration to the engine's handlers."""
+    engine.state.output = output
+    engine.fire_event(IterationEvents.MODEL_COMPLETED)
+    return output

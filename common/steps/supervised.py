@@ -1,0 +1,49 @@
+"""Supervised training of a segmenter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from ignite.engine import Engine
+from torch import nn
+from torch.optim import Optimizer
+
+from .iteration import autocast, checked_precision, fetch, finish, update
+
+__all__ = ["SupervisedStep"]
+
+
+class SupervisedStep:
+    """One iteration: compare the network's answer with the reference, improve the network.
+
+    Give it to `monai.engines.Trainer` as `iteration_update`.
+
+    Args:
+        network: (B, C, H, W, D) -> logits.
+        optimizer: of its parameters.
+        loss: (logits, label) -> a number.
+        precision: "bf16" or "fp32", of the forward pass; the loss is always fp32.
+
+    A batch holds "image" (B, C, H, W, D) in [-1, 1] and "label" (B, 1, H, W, D). Returns "loss".
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        precision: str = "bf16",
+    ):
+        self.network = network
+        self.optimizer = optimizer
+        self.loss = loss
+        self.precision = checked_precision(precision)
+
+    def __call__(self, engine: Engine, batch: Mapping) -> dict[str, float]:
+        image, label = fetch(engine, batch, "image"), fetch(engine, batch, "label")
+        self.network.train()
+        with autocast(image.device, self.precision):
+            logits = self.network(image)
+        loss = update(engine, self.optimizer, "loss", self.loss(logits.float(), label))
+        return finish(engine, {"loss": loss})

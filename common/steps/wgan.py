@@ -1,0 +1,99 @@
+"""Training of the lesion GAN: Wasserstein with gradient penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from ignite.engine import Engine
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from ..losses import critic_loss, gradient_penalty
+from .iteration import autocast, checked_precision, fetch, finish, frozen, update
+
+__all__ = ["WassersteinStep"]
+
+
+class WassersteinStep:
+    """One iteration: the critic is updated `n_critic` times, on new masks each time, then the generator once.
+
+    Give it to `monai.engines.Trainer` as `iteration_update`, with a loader that gives `n_critic` times the batch size.
+
+    Args:
+        generator: noise (B, latent_size) -> class probabilities (B, 2, H, W, D).
+        critic: one-hot or probable masks (B, 2, H, W, D) -> scores (B, 1), large for real.
+        g_optimizer: of the generator's parameters.
+        c_optimizer: of the critic's parameters.
+        latent_size: length of the noise vector.
+        n_critic: critic updates per generator update.
+        penalty_weight: of the gradient penalty, 10 in the paper.
+        precision: "bf16" or "fp32", of the generator's forward pass; the critic and its penalty are always fp32.
+        average: moving average of the generator, updated after it.
+
+    A batch holds "lesion" (n_critic * B, 1, H, W, D), 0 or 1. Returns "loss" (the estimated Wasserstein distance of
+    real and generated masks), "c_loss" and "penalty", these three as means over the critic updates, and "g_loss".
+
+    Source:
+        Paper, Appendix A.4; WGAN-GP, arXiv:1704.00028, algorithm 1. The authors' code updates the critic once per
+        iteration, in three separate steps; `n_critic=1` is nearest to it.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        g_optimizer: Optimizer,
+        c_optimizer: Optimizer,
+        latent_size: int,
+        n_critic: int = 5,
+        penalty_weight: float = 10.0,
+        precision: str = "bf16",
+        average: AveragedModel | None = None,
+    ):
+        self.generator = generator
+        self.critic = critic
+        self.g_optimizer = g_optimizer
+        self.c_optimizer = c_optimizer
+        self.latent_size = latent_size
+        self.n_critic = n_critic
+        self.penalty_weight = penalty_weight
+        self.precision = checked_precision(precision)
+        self.average = average
+
+    def __call__(self, engine: Engine, batch: Mapping) -> dict[str, float]:
+        lesion = fetch(engine, batch, "lesion").float()  # (n_critic * B, 1, H, W, D)
+        if len(lesion) < self.n_critic:
+            raise ValueError(
+                f"{self.n_critic} critic updates need as many masks per iteration, this batch holds {len(lesion)}. "
+                "Load n_critic * batch_size masks at a time, with drop_last; or lower n_critic."
+            )
+        self.generator.train()
+        self.critic.train()
+        totals = {"loss": 0.0, "c_loss": 0.0, "penalty": 0.0}
+
+        # 1. Critic, n_critic times: real masks up, generated masks down, slope 1 in between.
+        for part in lesion.tensor_split(self.n_critic):
+            real = torch.cat([1 - part, part], 1)  # (B, 2, H, W, D), one-hot
+            with torch.no_grad():
+                fake = self._generate(len(real), real.device)
+            real_score, fake_score = self.critic(torch.cat([real, fake])).chunk(2)
+            wasserstein = critic_loss(real_score, fake_score)
+            penalty = gradient_penalty(self.critic, real, fake)
+            totals["c_loss"] += update(engine, self.c_optimizer, "c_loss", wasserstein + self.penalty_weight * penalty)
+            totals["loss"] -= wasserstein.item()
+            totals["penalty"] += penalty.item()
+
+        # 2. Generator: masks that the critic scores high.
+        with frozen(self.critic):
+            g_loss = -self.critic(self._generate(len(real), real.device)).mean()
+            g_value = update(engine, self.g_optimizer, "g_loss", g_loss)
+        if self.average is not None:
+            self.average.update_parameters(self.generator)
+        return finish(engine, {name: total / self.n_critic for name, total in totals.items()} | {"g_loss": g_value})
+
+    def _generate(self, count: int, device: torch.device) -> torch.Tensor:
+        noise = torch.randn(count, self.latent_size, device=device)
+        with autocast(device, self.precision):
+            return self.generator(noise)

@@ -1,0 +1,101 @@
+"""What MONAI's transforms do not do: lesion-free cases, label maps with a lesion, flips that swap sides, single slices."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, RandomizableTransform, Transform
+
+from .labels import LESION, MIRROR, PARENCHYMA
+
+__all__ = ["EmptyLesiond", "LabelMapd", "RandMirrord", "RandSliced"]
+
+
+class EmptyLesiond(Transform):
+    """Give a lesion-free case (no "label" in its item) an empty mask on the image's grid."""
+
+    def __init__(self, reference: str = "image"):
+        self.reference = reference
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        result = dict(data)
+        if result.get("label") is None:
+            result["label"] = torch.zeros_like(torch.as_tensor(result[self.reference]))
+        return result
+
+
+class LabelMapd(Transform):
+    """Paint "label" (lesion) into "anatomy" where there is parenchyma, as `name` (1, H, W, D), ids 0 to 28.
+
+    With `clip` off (training on real cases, whose mask is the truth), the lesion also covers what the anatomical
+    segmentation took for something else, but never the background. `keep_anatomy` leaves "anatomy" in the item.
+    """
+
+    def __init__(self, clip: bool = True, keep_anatomy: bool = False, name: str = "label_map"):
+        self.clip, self.keep_anatomy, self.name = clip, keep_anatomy, name
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        result = dict(data)
+        anatomy = torch.as_tensor(result["anatomy"] if self.keep_anatomy else result.pop("anatomy")).long()
+        lesion = torch.as_tensor(result.pop("label")) > 0.5
+        allowed = torch.as_tensor(PARENCHYMA)[anatomy] if self.clip else anatomy > 0
+        result[self.name] = torch.where(lesion & allowed, LESION, anatomy).to(torch.uint8)
+        return result
+
+
+class RandMirrord(RandomizableTransform, MapTransform):
+    """Flip left and right, in the first spatial axis of (C, H, W[, D]); in a label map the sides' ids swap as well.
+
+    Without the swap a network would learn that left and right labels look the same on both sides.
+
+    Args:
+        keys: what to flip.
+        label_keys: those of `keys` that hold label maps.
+        prob: of a flip.
+    """
+
+    def __init__(self, keys: KeysCollection, label_keys: KeysCollection = (), prob: float = 0.5):
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        self.label_keys = (label_keys,) if isinstance(label_keys, str) else tuple(label_keys)
+        self.table = torch.as_tensor(MIRROR.astype(np.uint8))
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        result = dict(data)
+        self.randomize(None)
+        if not self._do_transform:
+            return result
+        for key in self.key_iterator(result):
+            flipped = torch.flip(result[key], (1,))
+            result[key] = self.table.to(flipped.device)[flipped.long()] if key in self.label_keys else flipped
+        return result
+
+
+class RandSliced(RandomizableTransform, MapTransform):
+    """One axial slice (C, H, W) of each volume (C, H, W, D), the same of all keys.
+
+    Args:
+        keys: volumes.
+        label_key: the label map that tells which slices hold the lesion and which hold brain.
+        lesion_share: probability that a volume with a lesion gives a slice of it; 0 draws evenly, as the paper's code.
+    """
+
+    def __init__(self, keys: KeysCollection, label_key: str = "label_map", lesion_share: float = 0.0):
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self)
+        self.label_key, self.lesion_share = label_key, lesion_share
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        result = dict(data)
+        depth = result[self.label_key].shape[-1]
+        candidates = np.arange(depth)
+        if self.R.random() < self.lesion_share:
+            lesion = (result[self.label_key] == LESION).flatten(0, -2).any(0)
+            candidates = torch.nonzero(lesion).flatten().numpy() if lesion.any() else candidates
+        z = int(self.R.choice(candidates))
+        for key in self.key_iterator(result):
+            result[key] = result[key][..., z].clone()
+        return result

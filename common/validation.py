@@ -1,0 +1,164 @@
+"""One validation iteration of each bundle: `iteration_update` of a monai Evaluator.
+
+Each returns a flat dictionary of floats, whose means over the iterations are the metrics of the epoch, and leaves
+panels for `handlers.samples` in the engine's state. A panel is (pixels, lowest, highest value, colour map).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from ignite.engine import Engine
+from monai.networks.utils import eval_mode
+from monai.utils import convert_to_numpy
+
+from .bundles import load_network
+from .datalists import read_dataset
+from .fidelity import ks_distances, lesion_contrast, mask_features, tissue_sd
+from .grids import grid_affine, minimum_lesion_voxels
+from .labels import LESION
+from .prediction import segment
+from .synthesis import translate_volume
+
+__all__ = ["LesionValidation", "SegmentationValidation", "TranslationValidation"]
+
+GREY, RED, LABELS = "gray", "magma", "nipy_spectral"
+
+
+def _autocast(device: torch.device, precision: str):
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+class SegmentationValidation:
+    """Loss and Dice of the lesion on whole volumes, batch "image" and "label" (B, 1, H, W, D)."""
+
+    def __init__(self, network: torch.nn.Module, loss: Callable, precision: str, rows: int = 4):
+        self.network, self.loss, self.precision, self.rows = network, loss, precision, rows
+
+    def __call__(self, engine: Engine, batch: dict) -> dict[str, float]:
+        device = engine.state.device
+        image, label = batch["image"].to(device), batch["label"].to(device)
+        with torch.no_grad(), eval_mode(self.network), _autocast(device, self.precision):
+            logits = self.network(image).float()
+        predicted = logits.argmax(1, keepdim=True).bool()
+        truth = label > 0.5
+        overlap = (predicted & truth).flatten(1).sum(1)
+        size = predicted.flatten(1).sum(1) + truth.flatten(1).sum(1)
+        dice = torch.where(size > 0, 2 * overlap / size.clamp(min=1), torch.ones_like(overlap, dtype=torch.float))
+        if engine.state.iteration == 1:
+            engine.state.panels = []
+        if len(engine.state.panels) < self.rows:
+            z = int(truth[0, 0].sum((0, 1)).argmax())
+            engine.state.panels.append(
+                {
+                    "image": (convert_to_numpy(image[0, 0, :, :, z]), -1, 1, GREY),
+                    "truth": (convert_to_numpy(truth[0, 0, :, :, z].float()), 0, 1, GREY),
+                    "lesion probability": (convert_to_numpy(logits.softmax(1)[0, 1, :, :, z]), 0, 1, RED),
+                }
+            )
+        return {"val_loss": float(self.loss(logits, label)), "val_dice": float(dice.mean())}
+
+
+class TranslationValidation:
+    """What a translator makes of real validation maps, batch "label_map", "anatomy", "image" (1, 1, H, W, D).
+
+    val_l1: mean absolute difference in the brain. val_contrast_gap: difference of the lesion contrast to that of the
+    real image, in standard deviations of the tissue. val_recovered_dice: Dice of a fixed segmenter on the translated
+    image against the painted lesion, if there is a segmenter.
+
+    Args:
+        network: the translator.
+        num_labels: channels of its one-hot input.
+        dataset_dir: real data set, whose training images give the spread of each tissue.
+        segmenter: run folder of a `stroke_unet` trained on the training split, or None.
+        rows: how many cases to draw.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        num_labels: int,
+        precision: str,
+        dataset_dir: str,
+        segmenter: str | None,
+        rows: int = 4,
+    ):
+        dataset = read_dataset(dataset_dir)
+        self.network, self.num_labels, self.precision, self.rows = network, num_labels, precision, rows
+        self.spacing, self.tissue_sd = dataset.spacing, tissue_sd(dataset)
+        self.segmenter = load_network(segmenter, "stroke_unet") if segmenter else None
+
+    def __call__(self, engine: Engine, batch: dict) -> dict[str, float]:
+        label_map, anatomy, real = (convert_to_numpy(batch[key][0, 0]) for key in ("label_map", "anatomy", "image"))
+        with eval_mode(self.network):
+            fake = translate_volume(self.network, label_map, self.num_labels, self.precision)
+        lesion, brain = label_map == LESION, label_map > 0
+        contrasts = [lesion_contrast(image, anatomy, lesion, self.spacing, self.tissue_sd) for image in (fake, real)]
+        result = {
+            "val_l1": float(np.abs(fake - real)[brain].mean()),
+            "val_contrast_gap": abs(contrasts[0] - contrasts[1]) if np.isfinite(contrasts).all() else 0.0,
+        }
+        if self.segmenter is not None:
+            found = segment(self.segmenter.to(engine.state.device), fake, self.precision) > 0
+            result["val_recovered_dice"] = float(2 * (found & lesion).sum() / max(found.sum() + lesion.sum(), 1))
+        if engine.state.iteration == 1:
+            engine.state.panels = []
+        if len(engine.state.panels) < self.rows:
+            z = int(lesion.sum((0, 1)).argmax())
+            engine.state.panels.append(
+                {
+                    "label map": (label_map[:, :, z], 0, LESION, LABELS),
+                    "synthetic": (fake[:, :, z], -1, 1, GREY),
+                    "real": (real[:, :, z], -1, 1, GREY),
+                }
+            )
+        return result
+
+
+class LesionValidation:
+    """How far the distributions of generated masks are from those of validation masks (KS distances; 0 is best).
+
+    Args:
+        generator: noise -> (B, 2, H, W, D).
+        latent_size, count: `count` latents, fixed by `seed`, so that epochs are comparable.
+        masks: validation masks, {"lesion": (1, H, W, D)} items.
+        size: of their grid, which also tells how many voxels a mask must have to count, as at synthesis.
+    """
+
+    def __init__(
+        self,
+        generator: torch.nn.Module,
+        latent_size: int,
+        count: int,
+        seed: int,
+        masks: list,
+        size: tuple[int, int, int],
+        precision: str,
+    ):
+        self.generator, self.precision = generator, precision
+        self.affine = grid_affine(size)
+        self.minimum = minimum_lesion_voxels(self.affine)
+        self.latents = torch.randn(count, latent_size, generator=torch.Generator().manual_seed(seed))
+        self.truth = [mask_features(convert_to_numpy(masks[i]["lesion"])[0] > 0.5, self.affine) for i in range(len(masks))]
+
+    def __call__(self, engine: Engine, batch: dict) -> dict[str, float]:
+        drawn = []
+        with torch.no_grad(), eval_mode(self.generator), _autocast(engine.state.device, self.precision):
+            for latents in self.latents.split(32):
+                drawn.append((self.generator(latents.to(engine.state.device))[:, 1] > 0.5).cpu().numpy())
+        masks = np.concatenate(drawn)
+        kept = [mask for mask in masks if mask.sum() >= self.minimum]
+        engine.state.panels = [
+            {f"mask {i}": (mask.sum(2).astype(float), 0, mask.shape[2] / 2, RED) for i, mask in enumerate(masks[k::8][:6])}
+            for k in range(3)
+        ]
+        if len(kept) < 8:  # too few for a distribution: the worst distance, so that such an epoch is never the best
+            return {"val_ks": 1.0, "val_share_large_enough": len(kept) / len(masks)}
+        distances = ks_distances(self.truth, [mask_features(mask, self.affine) for mask in kept])
+        return {
+            "val_ks": float(np.mean(list(distances.values()))),
+            "val_share_large_enough": len(kept) / len(masks),
+            **{f"val_ks_{name}": float(value) for name, value in distances.items()},
+        }
