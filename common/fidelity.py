@@ -1,4 +1,4 @@
-"""How close synthetic cases are to real ones: contrast of lesions, what a segmenter recovers, distributions of masks."""
+"""How close synthetic cases are to real ones: contrast of lesions, what a segmenter recovers, shapes of masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Libraries of lesion masks in MNI space: an NPZ, or a folder of NIfTI files (masks that a GAN drew, or a user's own)."""
+"""Libraries of lesion masks in MNI space: an NPZ, or a folder of NIfTI files (a GAN's or a user's own)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from .datalists import SPLITS
 from .grids import BOX_START, grid_affine, read_volume
@@ -83,15 +84,18 @@ def resample_mask(mask: np.ndarray, affine: np.ndarray, size: tuple[int, int, in
     linear = np.asarray(affine)[:3, :3]
     if np.abs(linear - np.diag(np.diag(linear))).max() > 1e-3 * np.abs(linear).max():
         raise ValueError("A mask in MNI space must have an affine without rotation; reorient and resample it first.")
-    covered = lesion.astype(np.float64)
+    if not lesion.any():
+        return np.zeros(size, np.uint8)
+    box = ndimage.find_objects(lesion)[0]  # most of the volume is empty
+    covered = lesion[box].astype(np.float64)
     for axis in range(3):
-        overlap = _overlap(lesion.shape[axis], linear[axis, axis], affine[axis][3], size[axis], axis)
+        overlap = _overlap(lesion.shape[axis], linear[axis, axis], affine[axis][3], size[axis], axis)[:, box[axis]]
         covered = np.moveaxis(np.tensordot(overlap, covered, axes=(1, axis)), 0, axis)
     result = covered > 0.5
     wanted = round(covered.sum())
     if covered.sum() > 1e-9 and result.sum() < 0.5 * covered.sum():
         best = np.argsort(covered, axis=None, kind="stable")[::-1][: max(1, wanted)]
-        result.ravel()[best] = covered.ravel()[best] > 0
+        result.flat[best] = covered.flat[best] > 0
     return result.astype(np.uint8)
 
 

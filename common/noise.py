@@ -1,7 +1,7 @@
 """Noise of real images, measured, and put back into synthetic ones.
 
-A translator that is trained with an L1 loss draws the mean over all noise that it has seen, so its tissue is smoother than
-any scanner's. All levels are standard deviations in the image's units, [-1, 1].
+A translator that is trained with an L1 loss draws the mean over all noise that it has seen, so its tissue is smoother
+than any scanner's. All levels are standard deviations in the image's units, [-1, 1].
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from scipy import ndimage
 
 from .datalists import Dataset
 from .grids import read_volume
-from .labels import PARENCHYMA, TISSUE_OF, TISSUES, inject
+from .labels import LESION, PARENCHYMA, TISSUE_OF, TISSUES, inject
 
 __all__ = ["add_rician", "missing_noise", "noise_level", "noise_levels"]
 
-# In plane only, for slices are thick. Blind to constants, slopes and straight edges along an axis; white noise keeps its
-# standard deviation (J. Immerkaer, Fast noise variance estimation, CVIU 1996).
+# In plane only, for slices are thick. Blind to constants, slopes and straight edges along an axis; white noise keeps
+# its standard deviation (J. Immerkaer, Fast noise variance estimation, CVIU 1996).
 HIGH_PASS = np.outer([1, -2, 1], [1, -2, 1])[:, :, None] / 6
 SQUARE = np.ones((3, 3, 1), bool)
 MAD_TO_SD = 1.4826
@@ -32,14 +32,16 @@ def noise_level(image: np.ndarray, label_map: np.ndarray) -> float:
 
     Returns:
         standard deviation of white noise with the image's spread (median absolute deviation) after `HIGH_PASS`, in
-        voxels whose neighbours in the slice are all white matter. On coarse grids with fewer than 30 of those, all
-        parenchyma inside the brain counts; NaN if even that is too little.
+        voxels whose neighbours in the slice are all white matter. On coarse grids with fewer than 30 of those, voxels
+        inside any one tissue count, or else all inside the brain; NaN if even these are fewer.
     """
-    white = TISSUE_OF[label_map] == TISSUES.index("white matter")
-    region = ndimage.binary_erosion(white, SQUARE)
-    if region.sum() < ENOUGH_VOXELS:
-        region = ndimage.binary_erosion((label_map > 0) & (image > -1), SQUARE) & PARENCHYMA[label_map]
-    if region.sum() < ENOUGH_VOXELS:
+    tissue = TISSUE_OF[label_map]
+    uniform = ndimage.minimum_filter(tissue, footprint=SQUARE) == ndimage.maximum_filter(tissue, footprint=SQUARE)
+    healthy = PARENCHYMA[label_map] & (label_map != LESION)
+    inside = ndimage.binary_erosion((label_map > 0) & (image > -1), SQUARE)
+    regions = (uniform & (tissue == TISSUES.index("white matter")), uniform & healthy, inside & healthy)
+    region = next((region for region in regions if region.sum() >= ENOUGH_VOXELS), None)
+    if region is None:
         return float("nan")
     residual = ndimage.convolve(np.asarray(image, float), HIGH_PASS, mode="nearest")[region]
     return float(MAD_TO_SD * np.median(np.abs(residual - np.median(residual))))
@@ -62,14 +64,14 @@ def noise_levels(dataset: Dataset) -> np.ndarray:
     found = np.array(levels)[np.isfinite(levels)]
     if not len(found):
         raise ValueError(
-            f"{dataset.folder / 'dataset.json'}: no training case has an anatomy with enough brain to measure its noise. "
+            f"{dataset.folder / 'dataset.json'}: no training case has an anatomy with enough brain to measure noise. "
             "Use `--noise none`."
         )
     return found
 
 
 def missing_noise(target: float, own: float) -> float:
-    """Level to add to an image that has `own` already, so that it has `target`: variances add up; 0 if it has enough."""
+    """Level to add to an image that has `own` already, to make it `target`: variances add up; 0 if it has enough."""
     return float(np.sqrt(max(target**2 - own**2, 0.0)))
 
 

@@ -52,8 +52,8 @@ def read_pool(path: str | Path, dataset: Dataset) -> MaskPool:
     if tuple(header["size"]) != dataset.size or not np.allclose(header["affine"], dataset.affine, atol=1e-3):
         raise ValueError(
             f"{path}: masks are on a grid of {tuple(header['size'])} voxels over the MNI box, {dataset.folder} has "
-            f"{dataset.size}{'' if tuple(header['size']) != dataset.size else ' with another affine'}. Train lesion_wgan "
-            "on the grid of the data and draw them again."
+            f"{dataset.size} and the affine {dataset.affine.round(2).tolist()}. Train lesion_wgan on the grid of the "
+            "data and draw them again."
         )
     files = sorted(path.glob("mask_*.nii.gz"))
     if len(files) < header["count"]:
@@ -111,6 +111,6 @@ def place_lesion(anatomy: np.ndarray, pool: MaskPool, queue: MaskQueue, minimum:
             return Placement(label_map, pool.ids[index], int((mask > 0).sum()), voxels, rejected)
         skipped[index] = voxels
     raise ValueError(
-        f"{pool.path}: {len(skipped)} masks were tried, none has {minimum} voxels in the parenchyma of donor {donor}. Look "
-        "at both: are they on one grid and in MNI space?"
+        f"{pool.path}: {len(skipped)} masks were tried, none has {minimum} voxels in the parenchyma of donor {donor}. "
+        "Look at both: are they on one grid and in MNI space?"
     )

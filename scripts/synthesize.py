@@ -1,7 +1,8 @@
 """Draw lesion masks, and turn label maps into synthetic DWI (docs of the arguments: common/synthesis.py).
 
     python -m scripts.synthesize masks --model runs/lesion_wgan --count 100 --seed 1 --out masks
-    python -m scripts.synthesize images --bundle pix2pix_itm --model runs/pix2pix_itm --data data --masks masks --seed 1 --out synthetic
+    python -m scripts.synthesize images --bundle pix2pix_itm --model runs/pix2pix_itm --data data --masks masks \\
+        --seed 1 --out synthetic
 
 Without --masks: lesion-free brains. Both go on where they were stopped, and never touch what is finished.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -47,15 +48,15 @@ class LesionGenerator(nn.Module):
     ):
         super().__init__()
         scale = 2 ** len(channels)
-        self.start = [edge // scale for edge in size]
-        if any(edge % scale for edge in size) or max(self.start) < 2:
+        start = [edge // scale for edge in size]
+        if any(edge % scale for edge in size) or max(start) < 2:
             raise ValueError(
                 f"size {tuple(size)} does not fit {len(channels)} stages: every edge must be divisible by {scale}, and "
                 f"one of them at least {2 * scale}. Choose another size, or another number of channels."
             )
         self.latent_size = latent_size
-        coarse = self.start[0] * self.start[1] * self.start[2]
-        self.dense = nn.Linear(latent_size, channels[0] * coarse)
+        self.coarse = [-1, channels[0], *start]
+        self.dense = nn.Linear(latent_size, channels[0] * math.prod(start))
         layers = [*_norm_act(channels[0]), nn.Conv3d(channels[0], channels[0], 3, padding=1, bias=False)]
         # A leaky ReLU may come before the doubling instead of after it; then the doubling merges with the convolution
         # that follows it.
@@ -66,7 +67,7 @@ class LesionGenerator(nn.Module):
         channels_last(initialise_normal(self))
 
     def forward(self, noise: torch.Tensor) -> torch.Tensor:
-        coarse = self.dense(noise).reshape([noise.shape[0], -1, *self.start])  # (B, channels[0], 4, 4, 1)
+        coarse = self.dense(noise).reshape(self.coarse)  # (B, channels[0], 4, 4, 1)
         return self.layers(coarse).float().softmax(1)  # (B, 2, H, W, D)
 
 

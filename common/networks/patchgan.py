@@ -21,8 +21,8 @@ class PatchDiscriminator(nn.Module):
     Args:
         in_channels: of the image and the condition together: 30 for one image and 29 labels.
         filters: feature maps of the three convolutions.
-        receptive_field: edge of a patch in pixels: 70 (all three halve the image, a fourth as wide as the third does not)
-            or 34 (the third does not halve it either, and there is no fourth).
+        receptive_field: edge of a patch in pixels: 70 (all three halve the image; a fourth, as wide, does not) or 34
+            (only the first two halve it; there is no fourth).
         spatial_dims: 2 for slices, 3 for volumes.
 
     Shape:
@@ -35,8 +35,8 @@ class PatchDiscriminator(nn.Module):
 
     Source:
         Paper, Appendix A.3a. Its text (three convolutions, 34x34) and its number (888,898 parameters) tell of
-        different networks. The default is that of the authors' code: 444,449 parameters, which Keras counted twice. 34 is
-        that of the text.
+        different networks. The default is that of the authors' code: 444,449 parameters, which Keras counted twice. 34
+        is that of the text.
     """
 
     def __init__(

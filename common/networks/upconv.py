@@ -34,7 +34,7 @@ class UpConv(nn.Module):
         super().__init__()
         if spatial_dims not in (2, 3) or kernel_size < 3:
             raise ValueError(
-                f"UpConv takes 2 or 3 spatial_dims and a kernel_size of at least 3, not {spatial_dims} and {kernel_size}."
+                f"UpConv needs 2 or 3 spatial_dims and a kernel_size of 3 or more: {spatial_dims}, {kernel_size}."
             )
         self.spatial_dims = spatial_dims
         # With p = (k - 1) // 2 zeros before the doubled map, output i is the sum of z[i + k - 2 - p] and its successor,

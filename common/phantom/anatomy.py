@@ -12,13 +12,14 @@ from scipy import ndimage
 
 from ..grids import read_volume
 from ..labels import PARENCHYMA, TISSUE_OF, TISSUES, from_freesurfer
-from ..preprocessing.registration import dice_overlap, register_affine, resample
+from ..preprocessing.registration import dice_overlap, register_affine, resample, similarity_from_points
 from .mni import MNI_AFFINE, MNI_SHAPE, SULCAL_THRESHOLDS, default_labels, mni_brain
 
 __all__ = ["Brain", "MINIMUM_OVERLAP", "cache_folder", "default_brains", "read_brains"]
 
-CACHE_VERSION = 3  # raise it when what is computed here or in mni.py changes
+CACHE_VERSION = 4  # raise it when what is computed here or in mni.py changes
 MINIMUM_OVERLAP = 0.9
+LANDMARKS = (1, 2, 3, 4, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 19, 20, 21, 22)
 DEPTHS = np.arange(-12, 12.01, 0.25, dtype=np.float32)
 REGISTRATION_CONTRAST = {"white matter": 1.0, "cortex": 0.6, "csf": 0.25, "background": 0.0}
 
@@ -129,9 +130,18 @@ def _registered(path: Path) -> np.ndarray:
     voxels, affine = read_volume(path)
     labels = _strip(from_freesurfer(voxels, str(path)))
     fixed = default_labels(SULCAL_THRESHOLDS[1])
-    # The spinal cord depends on the field of view, so the stem steers nothing.
-    matrix = register_affine(_contrast(fixed), MNI_AFFINE, _contrast(labels), affine)
+    landmarks = [k for k in LANDMARKS if (labels == k).any()]
+    if len(landmarks) < 6:
+        raise ValueError(f"{path}: holds {len(landmarks)} of {len(LANDMARKS)} deep structures; expected a whole brain.")
+    start = similarity_from_points(_centroids(fixed, MNI_AFFINE, landmarks), _centroids(labels, affine, landmarks))
+    matrix = register_affine(_contrast(fixed), MNI_AFFINE, _contrast(labels), affine, start)
     return resample(labels, affine, matrix, MNI_SHAPE, MNI_AFFINE)
+
+
+def _centroids(labels: np.ndarray, affine: np.ndarray, ids: list[int]) -> np.ndarray:
+    """(N, 3) centres of labels in mm."""
+    voxels = np.array(ndimage.center_of_mass(np.ones_like(labels), labels, ids))
+    return voxels @ affine[:3, :3].T + affine[:3, 3]
 
 
 def _strip(labels: np.ndarray) -> np.ndarray:
@@ -150,7 +160,10 @@ def _strip(labels: np.ndarray) -> np.ndarray:
 
 
 def _contrast(labels: np.ndarray) -> np.ndarray:
-    """A picture of a label map in which tissues differ, the same way for every brain."""
+    """A picture of a label map in which tissues differ, the same way for every brain.
+
+    It leaves out the stem, whose length depends on the field of view.
+    """
     values = np.array([REGISTRATION_CONTRAST.get(tissue, 0.75) for tissue in TISSUES], np.float32)
     picture = values[TISSUE_OF[labels]]
     picture[labels == 25] = 0

@@ -99,7 +99,9 @@ def territory_map(labels: np.ndarray, axes: list[np.ndarray]) -> np.ndarray:
     result = np.where(PARENCHYMA[labels], 1 + names.index("MCA"), 0).astype(np.uint8)
     cerebrum = PARENCHYMA[labels] & ~np.isin(labels, (7, 8, 9, 10, 25))
     deep = np.isin(labels, (13, 14, 15, 16, 17, 18))
-    anterior = ((x < 19) & (z > 18 + 0.5 * (y < 0)) & (y > -48)) | ((x < 17) & (y > 22)) | ((x < 28) & (y > 0) & (z > 48))
+    anterior = (
+        ((x < 19) & (z > 18 + 0.5 * (y < 0)) & (y > -48)) | ((x < 17) & (y > 22)) | ((x < 28) & (y > 0) & (z > 48))
+    )
     posterior = (y < -62 - 0.35 * (z - 10) + 0.25 * (40 - x).clip(0)) | ((z < -6) & (x < 42) & (y < -18))
     result[cerebrum & ~deep & anterior] = 1 + names.index("ACA")
     result[cerebrum & ~deep & posterior & (z < 36)] = 1 + names.index("PCA")

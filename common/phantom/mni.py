@@ -72,7 +72,7 @@ def default_labels(sulcal_threshold: float) -> np.ndarray:
     """
     maps = mni_maps()
     brain = maps.t1 > 0
-    x, y, z = mni_coordinates()
+    x = mni_coordinates()[0]
     right = np.broadcast_to(x >= 0, MNI_SHAPE)
     cerebellum, stem = _hindbrain(maps, brain)
     ventricle, third_fourth = _ventricles(maps)
@@ -160,8 +160,8 @@ def _hindbrain(maps: MniMaps, brain: np.ndarray) -> tuple[np.ndarray, np.ndarray
     x = np.abs(x)
     stem = (
         ((x / 15) ** 2 + ((y + 24) / 13) ** 2 < 1) & (z > -20) & (z < -5)
-        | ((x / 18) ** 2 + ((y + 27) / 13.5) ** 2 < 1) & (z > -40) & (z <= -20)
-        | ((x / 12) ** 2 + ((y + 38 + (z + 55) * 0.4) / 11) ** 2 < 1) & (z <= -40)
+        | ((x / 19) ** 2 + ((y + 25) / 14.5) ** 2 < 1) & (z > -44) & (z <= -20)
+        | ((x / 13) ** 2 + ((y + 39 - (z + 57) * 0.6) / 12) ** 2 < 1) & (z <= -44)
     ) & brain  # fmt: skip
     tentorium = -9 - 0.30 * x + 0.28 * (y + 55) * (y < -55)
     markers = np.zeros(MNI_SHAPE, np.int16)

@@ -35,15 +35,16 @@ PALLIDUM = (17, 18)
 PALLIDUM_FACTOR = 0.85  # iron shortens its T2
 
 SHARE_AT_3T = {"normal": 0.75, "stroke": 0.26}
-"""Paper, section 2.1: 23 of 90 % of stroke scans at 3 T; most normal scans (its two percentages are exchanged there)."""
+"""Paper, section II.A: 67 to 23 % of the stroke scans are at 1.5 T; of the normal ones most are at 3 T (the text; its
+brackets exchange the two)."""
 ECHO_MS = {"normal": (90.0, 16.0), "stroke": (100.0, 2.0)}
 REPETITION_MS = {"normal": (7400.0, 1300.0), "stroke": (7000.0, 1500.0)}
 SNR = {1.5: (12.0, 20.0), 3.0: (20.0, 30.0)}
 BIAS = {1.5: 0.10, 3.0: 0.16}
 
 # Where air meets the brain (mm; mirrored pairs are listed twice): frontal sinus, petrous bones and temporal poles.
-AIR = ((0.0, 44.0, -24.0), (-44.0, -12.0, -34.0), (44.0, -12.0, -34.0), (-38.0, 12.0, -36.0), (38.0, 12.0, -36.0))
-AIR_RADII_MM = (15.0, 13.0, 11.0)
+AIR = ((0.0, 42.0, -26.0), (-46.0, -16.0, -36.0), (46.0, -16.0, -36.0), (-36.0, 16.0, -38.0), (36.0, 16.0, -38.0))
+AIR_RADII_MM = (13.0, 10.0, 7.0)
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def draw_acquisition(rng: np.random.Generator, cohort: str) -> Acquisition:
         leukoaraiosis_gain=float(rng.uniform(1.05, 1.25)),
         shine_through=int(rng.poisson(1.2 if stroke else 0.4)),
         old_infarcts=int(rng.poisson(0.35 if stroke else 0.03)),
-        air_gain=tuple(float(x) for x in rng.gamma(2.0, 0.2 if tesla < 2 else 0.3, len(AIR)).clip(0, 1.0)),
+        air_gain=tuple(float(x) for x in rng.gamma(1.5, 0.2 if tesla < 2 else 0.3, len(AIR)).clip(0, 1.0)),
         air_shift_mm=tuple(float(x) for x in rng.uniform(2, 6, len(AIR)) * rng.choice([-1, 1])),
         bias=BIAS[tesla] * float(rng.uniform(0.5, 1.2)),
         texture=float(rng.uniform(0.02, 0.05)),
@@ -197,7 +198,7 @@ def render(
     uneven = 0.8 * smooth_field(rng, axes, 12.0) + 0.6 * smooth_field(rng, axes, 5.0)
     if share.max() > 0:
         infarct = tissue_signals(acquisition, lesion=True)[labels].reshape(slabs).mean(-1)
-        excess = (infarct - healthy) * np.exp(acquisition.lesion_cov * 1.6 * uneven).clip(0.35, 2.0)
+        excess = (infarct - healthy) * np.exp(acquisition.lesion_cov * 1.6 * uneven).clip(0.35, 1.5)
         image += share * excess
 
     # 2. Echo-planar imaging: distortion at the skull base, point spread, voxels.

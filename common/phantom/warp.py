@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from ..grids import BOX_LENGTH, BOX_START, grid_affine
-from .anatomy import Brain
+from .anatomy import DEPTHS, Brain
 from .fields import interpolation_matrix, outer, smooth_field
 from .mni import MNI_AFFINE, MNI_SHAPE
 
@@ -17,8 +17,10 @@ __all__ = ["FineGrid", "Warp", "draw_warp", "nearest_labels", "source_points"]
 SLAB_MM = 6.0  # a slice is no thicker than a clinical one, even where the grid is coarser
 SAMPLE_MM = 1.45
 LATTICE_MM = 3.0
-WARP_SCALE_MM = 30.0
+WARP_SCALE_MM = 45.0  # twice the standard deviation of the kernel: control points about 30 mm apart
 WALL_REACH_MM = 25.0  # beyond this distance from the ventricles, moving their wall moves nothing
+VENTRICLE_BOX = ((-50, 50), (-100, 60), (-45, 60))  # mm; holds the lateral ventricles of any subject
+FIT_STEPS = 3
 CENTRE = np.array([0.0, -18.0, 8.0])
 
 
@@ -82,16 +84,16 @@ def draw_warp(rng: np.random.Generator, brain: Brain, ventricle_ml: float) -> Wa
     """
     scale = rng.uniform(0.94, 1.06) * rng.uniform(0.98, 1.02, 3)
     own = brain.ventricle_ml * float(np.prod(scale))
-    ventricle_ml = float(np.clip(ventricle_ml, own / 3, own * 4))
-    return Warp(
+    warp = Warp(
         scale=tuple(float(x) for x in scale),
         rotation_deg=tuple(float(x) for x in rng.normal(0, [4, 2, 2])),
         translation_mm=tuple(float(x) for x in rng.normal(0, [1, 2, 2])),
         warp_sd_mm=float(rng.uniform(3, 5)),
         warp_seed=int(rng.integers(2**31)),
-        ventricle_ml=ventricle_ml,
-        wall_shift_mm=brain.wall_shift(ventricle_ml / float(np.prod(scale))),
+        ventricle_ml=float(np.clip(ventricle_ml, own / 3, own * 4)),
+        wall_shift_mm=0.0,
     )
+    return replace(warp, wall_shift_mm=_fit_wall_shift(warp, brain))
 
 
 def source_points(warp: Warp, brain: Brain, axes: list[np.ndarray]) -> np.ndarray:
@@ -103,16 +105,41 @@ def source_points(warp: Warp, brain: Brain, axes: list[np.ndarray]) -> np.ndarra
     Returns:
         float32 (3, X, Y, Z), mm in MNI space.
     """
-    lattice = [np.arange(start, start + length + LATTICE_MM, LATTICE_MM) for start, length in zip(BOX_START, BOX_LENGTH)]
+    lattice = _lattice()
+    points = _without_ventricles(warp, lattice)
+    points += _wall_displacement(warp.wall_shift_mm, brain, points)
+    return outer([interpolation_matrix(fine, coarse) for fine, coarse in zip(axes, lattice)], points)
+
+
+def _lattice() -> list[np.ndarray]:
+    return [np.arange(start, start + length + LATTICE_MM, LATTICE_MM) for start, length in zip(BOX_START, BOX_LENGTH)]
+
+
+def _without_ventricles(warp: Warp, lattice: list[np.ndarray]) -> np.ndarray:
+    """Source points (3, ...) of the lattice after size, pose and smooth warp."""
     points = np.stack(np.meshgrid(*lattice, indexing="ij")).astype(np.float32)
-    inverse = np.linalg.inv(_rotation(warp.rotation_deg) @ np.diag(warp.scale))
-    shift = (CENTRE + np.array(warp.translation_mm)).reshape(3, 1, 1, 1)
-    points = np.einsum("ij,jxyz->ixyz", inverse, points - shift) + CENTRE.reshape(3, 1, 1, 1)
+    inverse = np.linalg.inv(_rotation(warp.rotation_deg) @ np.diag(warp.scale)).astype(np.float32)
+    shift = (CENTRE + np.array(warp.translation_mm)).astype(np.float32).reshape(3, 1, 1, 1)
+    points = np.einsum("ij,jxyz->ixyz", inverse, points - shift) + CENTRE.astype(np.float32).reshape(3, 1, 1, 1)
     rng = np.random.default_rng(warp.warp_seed)
     for axis in range(3):
         points[axis] += warp.warp_sd_mm * smooth_field(rng, lattice, WARP_SCALE_MM)
-    points += _wall_displacement(warp.wall_shift_mm, brain, points)
-    return outer([interpolation_matrix(fine, coarse) for fine, coarse in zip(axes, lattice)], points.astype(np.float32))
+    return points
+
+
+def _fit_wall_shift(warp: Warp, brain: Brain) -> float:
+    """The shift with which the subject, smooth warp and interpolation included, has the volume asked for."""
+    lattice = _lattice()
+    points = _without_ventricles(warp, lattice)
+    axes = [np.arange(low, high, 2.0) for low, high in VENTRICLE_BOX]
+    matrices = [interpolation_matrix(fine, coarse) for fine, coarse in zip(axes, lattice)]
+    shift = brain.wall_shift(warp.ventricle_ml / float(np.prod(warp.scale)))
+    wanted = shift
+    for _ in range(FIT_STEPS):
+        moved = outer(matrices, points + _wall_displacement(shift, brain, points))
+        found = np.isin(nearest_labels(brain, moved), (5, 6)).sum() * 8 / 1000
+        shift += wanted - brain.wall_shift(found / float(np.prod(warp.scale)))
+    return float(np.clip(shift, DEPTHS[0], DEPTHS[-1]))
 
 
 def nearest_labels(brain: Brain, points: np.ndarray) -> np.ndarray:
@@ -145,4 +172,4 @@ def _wall_displacement(shift: float, brain: Brain, points: np.ndarray) -> np.nda
     move = np.where(here > shift, -shift * stretch.clip(0, 1), -shift)
     direction = np.stack([ndimage.map_coordinates(n, index, order=1, mode="nearest") for n in normal])
     direction /= np.maximum(np.linalg.norm(direction, axis=0), 0.3)
-    return move * direction
+    return (move * direction).astype(np.float32)

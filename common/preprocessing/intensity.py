@@ -34,7 +34,7 @@ def scale_intensity(
         ValueError: NaN or infinity in the image, an empty brain, or a floor at or above the percentile.
 
     Source:
-        Paper, section 2.1.
+        Paper, section II.A.
     """
     image = np.asarray(image, np.float32)
     if not np.isfinite(image).all():

@@ -5,49 +5,64 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-__all__ = ["dice_overlap", "register_affine", "resample"]
+__all__ = ["dice_overlap", "register_affine", "resample", "similarity_from_points"]
 
 
-def register_affine(
-    fixed: np.ndarray, fixed_affine: np.ndarray, moving: np.ndarray, moving_affine: np.ndarray
-) -> np.ndarray:
-    """Find the affine map that lays `moving` over `fixed`.
-
-    The start aligns centroids and volumes of the two foregrounds (above 0), so both must show the same part of the
-    head. Then rigid with scale, then affine, each from coarse to fine, on the mean squared difference: give images
-    with equal contrast.
+def similarity_from_points(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """Rotation, one scale and translation that lay corresponding points over each other, by least squares.
 
     Args:
-        fixed, moving: images of equal contrast, background 0, any shapes and units.
-        fixed_affine, moving_affine: (4, 4) voxel to mm, RAS.
+        fixed, moving: (N, 3) in mm, N at least 3, not on one line.
 
     Returns:
         (4, 4) matrix that takes mm of `fixed` to mm of `moving`.
 
-    Raises:
-        ValueError: an image is empty.
+    Source:
+        Umeyama 1991, IEEE TPAMI 13:376.
     """
-    if not (fixed > 0).any() or not (moving > 0).any():
-        raise ValueError("Cannot register: one of the images has no voxel above 0.")
-    start = _moments(fixed, fixed_affine, moving, moving_affine)
-    fixed_image, moving_image = _to_sitk(fixed, fixed_affine), _to_sitk(moving, moving_affine)
-
-    similarity = sitk.Similarity3DTransform()
-    similarity.SetCenter(start["fixed_centre"])
-    similarity.SetTranslation(start["moving_centre"] - start["fixed_centre"])
-    similarity.SetScale(start["scale"])
-    _optimise(fixed_image, moving_image, similarity, shrink=[4], learning_rate=1.0)
-
-    affine = sitk.AffineTransform(3)
-    affine.SetCenter(start["fixed_centre"])
-    affine.SetMatrix(similarity.GetMatrix())
-    affine.SetTranslation(similarity.GetTranslation())
-    _optimise(fixed_image, moving_image, affine, shrink=[4, 2], learning_rate=0.5)
-
+    fixed_centre, moving_centre = fixed.mean(0), moving.mean(0)
+    u, singular, vt = np.linalg.svd((moving - moving_centre).T @ (fixed - fixed_centre))
+    handedness = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
+    scale = np.trace(np.diag(singular) @ handedness) / ((fixed - fixed_centre) ** 2).sum()
     matrix = np.eye(4)
-    linear, centre = np.reshape(affine.GetMatrix(), (3, 3)), np.array(affine.GetCenter())
-    matrix[:3, :3] = linear
-    matrix[:3, 3] = np.array(affine.GetTranslation()) + centre - linear @ centre
+    matrix[:3, :3] = scale * u @ handedness @ vt
+    matrix[:3, 3] = moving_centre - matrix[:3, :3] @ fixed_centre
+    return matrix
+
+
+def register_affine(
+    fixed: np.ndarray, fixed_affine: np.ndarray, moving: np.ndarray, moving_affine: np.ndarray, start: np.ndarray
+) -> np.ndarray:
+    """Find the affine map that lays `moving` over `fixed`, from coarse to fine.
+
+    The metric is the mean squared difference: give images of equal contrast.
+
+    Args:
+        fixed, moving: images with background 0, any shapes and units.
+        fixed_affine, moving_affine: (4, 4) voxel to mm, RAS.
+        start: (4, 4) from mm of `fixed` to mm of `moving`, near the solution (within some 15 degrees and 20 mm).
+
+    Returns:
+        (4, 4) like `start`; the same for the same input.
+    """
+    transform = sitk.AffineTransform(3)
+    transform.SetCenter((np.argwhere(fixed > 0).mean(0) @ fixed_affine[:3, :3].T + fixed_affine[:3, 3]).tolist())
+    centre = np.array(transform.GetCenter())
+    transform.SetMatrix(start[:3, :3].ravel().tolist())
+    transform.SetTranslation((start[:3, 3] - centre + start[:3, :3] @ centre).tolist())
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMeanSquares()
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-3, 100, 0.6)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([4, 2])
+    method.SetSmoothingSigmasPerLevel([2, 1])
+    method.SetInitialTransform(transform, inPlace=True)
+    method.SetNumberOfThreads(1)  # a sum over threads is not the same twice
+    method.Execute(_to_sitk(fixed, fixed_affine), _to_sitk(moving, moving_affine))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
+    matrix[:3, 3] = np.array(transform.GetTranslation()) + centre - matrix[:3, :3] @ centre
     return matrix
 
 
@@ -78,32 +93,6 @@ def dice_overlap(a: np.ndarray, b: np.ndarray) -> float:
     """Dice of two masks, 0 to 1 (two empty masks: 1)."""
     total = np.count_nonzero(a) + np.count_nonzero(b)
     return 2 * np.count_nonzero((a > 0) & (b > 0)) / total if total else 1.0
-
-
-def _optimise(fixed, moving, transform, shrink: list[int], learning_rate: float) -> None:
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMeanSquares()
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(learning_rate, 1e-3, 100, 0.6)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel(shrink)
-    method.SetSmoothingSigmasPerLevel([n / 2 for n in shrink])
-    method.SetInitialTransform(transform, inPlace=True)
-    method.SetNumberOfThreads(1)  # the sum over threads is not the same twice
-    method.Execute(fixed, moving)
-
-
-def _moments(fixed, fixed_affine, moving, moving_affine) -> dict:
-    centres, volumes = [], []
-    for image, affine in ((fixed, fixed_affine), (moving, moving_affine)):
-        voxels = np.argwhere(image > 0)
-        centres.append(affine[:3, :3] @ voxels.mean(0) + affine[:3, 3])
-        volumes.append(len(voxels) * abs(np.linalg.det(affine[:3, :3])))
-    return {
-        "fixed_centre": centres[0],
-        "moving_centre": centres[1],
-        "scale": float((volumes[1] / volumes[0]) ** (1 / 3)),
-    }
 
 
 def _to_sitk(array: np.ndarray, affine: np.ndarray, dtype=np.float32):

@@ -54,8 +54,8 @@ def update(engine: Engine, optimizer: torch.optim.Optimizer, name: str, loss: to
     if not math.isfinite(value):
         raise FloatingPointError(
             f"{name} is {value} in epoch {engine.state.epoch}, iteration {engine.state.iteration}. The run folder's "
-            "last.pt holds the last good state, and the same command goes on from there; if this happens again, train with "
-            "--precision fp32 or a lower learning rate in a new run folder."
+            "last.pt holds the last good state, and the same command goes on from there; if this happens again, train "
+            "with --precision fp32 or a lower learning rate in a new run folder."
         )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

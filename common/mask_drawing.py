@@ -1,0 +1,108 @@
+"""Lesion masks drawn by the trained GAN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from .bundles import load_network, read_settings, sha256
+from .grids import grid_affine, minimum_lesion_voxels, write_volume
+from .placement import MAXIMUM_ATTEMPTS
+from .resumable import begin_folder, refuse_count, write_json
+from .translation import default_device
+
+__all__ = ["draw_masks", "latent", "latent_items"]
+
+THRESHOLD = 0.5
+BATCH_SIZE = 16
+
+
+def latent(seed: int, number: int, attempt: int, length: int) -> np.ndarray:
+    """The noise of one attempt at one mask, standard normal, float32 (length,)."""
+    return np.random.default_rng([seed, number, attempt]).standard_normal(length, np.float32)
+
+
+def latent_items(seed: int, count: int, latent_size: int) -> list[dict]:
+    """First attempts at masks 1 to `count`, as {"image": latent} items for the inference of lesion_wgan."""
+    return [{"image": latent(seed, number, 0, latent_size)} for number in range(1, count + 1)]
+
+
+def draw_masks(model: str | Path, count: int, seed: int, out: str | Path) -> Path:
+    """Draw lesion masks from the GAN into a folder: `mask_00001.nii.gz` ... and `masks.json`.
+
+    A mask comes from the latent of (seed, its number, attempt), the first that gives enough voxels (paper: 20 at
+    128x128x32). The sizes of those that did not are logged in `masks.json`.
+
+    Args:
+        model: run folder of `lesion_wgan`.
+        count: masks; a larger count than before adds to them.
+        seed: of the latents.
+        out: folder; finished masks in it stay as they are.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: `out` holds something else, or 1,000 masks in a row are too small.
+    """
+    model, out = Path(model), Path(out)
+    refuse_count(count)
+    network = load_network(model, "lesion_wgan", default_device())
+    size = tuple(read_settings(model)["settings"]["size"])
+    affine = grid_affine(size)
+    minimum = minimum_lesion_voxels(affine)
+    header = begin_folder(
+        out / "masks.json",
+        {"model_sha256": sha256(model / "model.pt"), "seed": seed, "size": list(size), "threshold": THRESHOLD},
+        {"model": str(model), "affine": affine.tolist(), "minimum_voxels": minimum, "count": 0, "rejected": {}},
+    )
+    header["count"] = max(count, header["count"])
+    write_json(out / "masks.json", header)
+
+    names = {number: f"mask_{number:05d}" for number in range(1, header["count"] + 1)}
+    pending = [number for number, name in names.items() if not (out / f"{name}.nii.gz").is_file()]
+    rejected: dict[int, list[int]] = {number: [] for number in pending}
+    with tqdm(total=len(names), initial=len(names) - len(pending), desc="lesion masks", unit="mask") as bar:
+        while pending:
+            current = pending[:BATCH_SIZE]
+            tries = BATCH_SIZE // len(current)
+            keys = [(seed, number, len(rejected[number]) + k) for number in current for k in range(tries)]
+            masks = _generate(network, keys).reshape(len(current), tries, *size)
+            accepted = {}
+            for number, candidates in zip(current, masks):
+                voxels = candidates.sum((1, 2, 3))
+                enough = np.flatnonzero(voxels >= minimum)
+                first = enough[0] if len(enough) else tries
+                rejected[number] += voxels[:first].tolist()
+                if len(enough):
+                    accepted[number] = candidates[first]
+                elif len(rejected[number]) >= MAXIMUM_ATTEMPTS:
+                    raise ValueError(
+                        f"{model}: {len(rejected[number])} masks in a row have fewer than {minimum} voxels. Look at "
+                        "its samples/, and train it longer."
+                    )
+            # The log comes first, so that no finished mask lacks its entry.
+            header["rejected"] |= {names[number]: rejected[number] for number in accepted if rejected[number]}
+            header["rejected"] = dict(sorted(header["rejected"].items()))
+            write_json(out / "masks.json", header)
+            for number, mask in accepted.items():
+                write_volume(out / f"{names[number]}.nii.gz", mask.astype(np.uint8), affine)
+            pending = [number for number in pending if number not in accepted]
+            bar.update(len(accepted))
+    return out
+
+
+@torch.inference_mode()
+def _generate(network: nn.Module, keys: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """Masks (len(keys), H, W, D), bool. The batch always has one size: kernels that round differently for another size
+    would make a mask depend on how many are drawn with it."""
+    latents = np.zeros((BATCH_SIZE, network.latent_size), np.float32)
+    for row, key in enumerate(keys):
+        latents[row] = latent(*key, network.latent_size)
+    device = next(network.parameters()).device
+    return (network(torch.from_numpy(latents).to(device))[: len(keys), 1] > THRESHOLD).cpu().numpy()

@@ -1,0 +1,66 @@
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.engines import Trainer
+from torch import nn
+
+from common.steps.iteration import autocast, checked_precision, fetch, frozen, one_hot, update
+
+
+def engine():
+    trainer = Trainer(torch.device("cpu"), max_epochs=1, data_loader=[], iteration_update=lambda *_: {})
+    trainer.state.epoch, trainer.state.iteration = 3, 47
+    return trainer
+
+
+def test_one_hot_marks_the_label_and_nothing_else():
+    label_map = torch.randint(0, 5, (2, 1, 7, 8), dtype=torch.uint8)
+
+    channels = one_hot(label_map, 5)
+
+    assert channels.shape == (2, 5, 7, 8)
+    assert channels.dtype == torch.float32
+    assert torch.equal(channels.argmax(1, keepdim=True), label_map.long())
+    assert (channels.sum(1) == 1).all()
+
+
+def test_batches_lose_their_meta_data():
+    fetched = fetch(engine(), {"image": MetaTensor(torch.rand(2, 3))}, "image")
+
+    assert type(fetched) is torch.Tensor
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(value):
+    network = nn.Linear(3, 1)
+    before = network.weight.clone()
+    loss = network(torch.rand(2, 3)).sum() * value
+
+    with pytest.raises(FloatingPointError, match=r"d_loss is (nan|-?inf) in epoch 3, iteration 47.*last\.pt"):
+        update(engine(), torch.optim.Adam(network.parameters()), "d_loss", loss)
+    assert torch.equal(network.weight, before)
+
+
+def test_frozen_lets_gradients_through_and_thaws_what_was_trainable():
+    network = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+    network[0].requires_grad_(False)
+    x = torch.rand(4, 3, requires_grad=True)
+
+    with frozen(network):
+        network(x).sum().backward()
+
+    assert x.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert [parameter.requires_grad for parameter in network.parameters()] == [False, False, True, True]
+
+
+def test_precision_is_that_of_the_forward_pass():
+    layer = nn.Linear(3, 2)
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        with autocast(torch.device("cpu"), precision):
+            assert layer(torch.rand(1, 3)).dtype == dtype
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="fp32, bf16, not 'half'"):
+        checked_precision("half")

@@ -1,0 +1,148 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from common.losses import least_squares, log_loss
+from common.networks.patchgan import PatchDiscriminator
+from common.networks.pix2pix import UNetGenerator
+from common.steps.paired import PairedStep
+
+LABELS = 5
+
+
+def batch(size=(24, 16)):
+    """Images that follow from their label maps: one grey value per label."""
+    label_map = torch.randint(0, LABELS, (3, 1, *[edge // 4 for edge in size]), dtype=torch.uint8)
+    label_map = label_map.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    return {"label_map": label_map, "image": label_map.float() / LABELS * 1.6 - 0.8}
+
+
+def networks(size=(24, 16)):
+    generator = UNetGenerator(2, LABELS, 1, size, dropout=0.0, filters=8)
+    return generator, PatchDiscriminator(LABELS + 1, filters=(4, 6, 8))
+
+
+def step_of(generator, discriminator, loss=least_squares, lr=2e-3, **options):
+    g_optimizer, d_optimizer = (
+        torch.optim.Adam(network.parameters(), lr, betas=(0.5, 0.999)) for network in (generator, discriminator)
+    )
+    options = {"l1_weight": 10, "precision": "fp32"} | options
+    return PairedStep(generator, discriminator, g_optimizer, d_optimizer, loss, num_labels=LABELS, **options)
+
+
+def test_each_update_has_gradients_for_its_own_network_only(train, gradients_at_each_update):
+    generator, discriminator = networks()
+    step = step_of(generator, discriminator)
+    seen = gradients_at_each_update(
+        {"g": step.g_optimizer, "d": step.d_optimizer}, {"g": generator, "d": discriminator}
+    )
+    step.d_optimizer.register_step_post_hook(lambda *_: discriminator.zero_grad(set_to_none=True))
+    step.g_optimizer.register_step_post_hook(lambda *_: generator.zero_grad(set_to_none=True))
+
+    train(step, [batch()] * 2)
+
+    assert seen == [("d", {"d"}), ("g", {"g"})] * 2
+    assert all(p.grad is None for p in discriminator.parameters())
+
+
+@pytest.mark.parametrize("frozen_part", ["g", "d"])
+def test_a_network_whose_optimiser_rests_does_not_change(train, frozen_part):
+    generator, discriminator = networks()
+    step = step_of(generator, discriminator)
+    resting, other = (generator, discriminator) if frozen_part == "g" else (discriminator, generator)
+    setattr(step, f"{frozen_part}_optimizer", torch.optim.SGD(resting.parameters(), lr=0.0))
+    before = [[p.clone() for p in network.parameters()] for network in (resting, other)]
+
+    train(step, [batch()])
+
+    assert all(torch.equal(a, b) for a, b in zip(before[0], resting.parameters()))
+    assert all(not torch.equal(a, b) for a, b in zip(before[1], other.parameters()) if a.ndim > 1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_one_batch_can_be_overfitted(train, precision):
+    outputs = train(step_of(*networks(), precision=precision), [batch()] * 60)
+
+    assert outputs[-1]["g_l1"] < 0.3 * outputs[0]["g_l1"]
+
+
+@pytest.mark.parametrize("loss", [least_squares, log_loss])
+def test_discriminator_learns_to_score_real_above_fake(train, loss):
+    generator, discriminator = networks()
+    step = step_of(generator, discriminator, loss)
+    step.g_optimizer = torch.optim.SGD(generator.parameters(), lr=0.0)
+
+    outputs = train(step, [batch()] * 20)
+
+    assert outputs[-1]["d_real"] > outputs[-1]["d_fake"] + 0.5
+    assert outputs[-1]["d_loss"] < outputs[0]["d_loss"]
+
+
+def test_generator_gains_the_score_of_a_discriminator_that_rests(train):
+    generator, discriminator = networks()
+    step = step_of(generator, discriminator, l1_weight=0)
+    step.d_optimizer = torch.optim.SGD(discriminator.parameters(), lr=0.0)
+
+    outputs = train(step, [batch()] * 20)
+
+    assert outputs[-1]["g_adversarial"] < outputs[0]["g_adversarial"]
+    assert outputs[-1]["loss"] == pytest.approx(outputs[-1]["g_adversarial"])
+
+
+def test_without_adversarial_weight_the_discriminator_is_left_alone(train):
+    generator, discriminator = networks()
+    before = [p.clone() for p in discriminator.parameters()]
+
+    outputs = train(step_of(generator, discriminator, adversarial_weight=0), [batch()])
+
+    assert outputs[0].keys() == {"loss", "g_l1"}
+    assert outputs[0]["loss"] == pytest.approx(10 * outputs[0]["g_l1"])
+    assert all(torch.equal(a, b) for a, b in zip(before, discriminator.parameters()))
+
+
+def test_loss_is_the_weighted_sum_of_its_terms(train):
+    (output,) = train(step_of(*networks(), l1_weight=100, adversarial_weight=0.5), [batch()])
+
+    assert output["loss"] == pytest.approx(0.5 * output["g_adversarial"] + 100 * output["g_l1"], rel=1e-5)
+
+
+def test_discriminator_sees_the_label_map_of_each_image(train):
+    pairs = []
+
+    class Listening(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, image, label_map):
+            pairs.append((image.detach(), label_map))
+            return image * self.weight
+
+    data = batch()
+    train(step_of(networks()[0], Listening()), [data])
+
+    (both, labels), (fake, fake_labels) = pairs
+    assert torch.equal(both[:3], data["image"])
+    assert torch.equal(both[3:], fake)
+    for seen in (labels[:3], labels[3:], fake_labels):
+        assert torch.equal(seen.argmax(1, keepdim=True), data["label_map"].long())
+
+
+def test_the_average_follows_the_generator(train):
+    generator, discriminator = networks()
+    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(0.5))
+
+    train(step_of(generator, discriminator, average=average), [batch()] * 3)
+
+    assert average.n_averaged == 3
+    assert not torch.equal(average.module.head[0].weight, generator.head[0].weight)
+
+
+def test_it_runs_when_the_networks_are_distributed(train, one_process_group):
+    generator, discriminator = (DistributedDataParallel(network) for network in networks())
+
+    outputs = train(step_of(generator, discriminator), [batch()] * 3)
+
+    assert len(outputs) == 3
