@@ -86,7 +86,7 @@ def resample_mask(mask: np.ndarray, affine: np.ndarray, size: tuple[int, int, in
         raise ValueError("A mask in MNI space must have an affine without rotation; reorient and resample it first.")
     if not lesion.any():
         return np.zeros(size, np.uint8)
-    box = ndimage.find_objects(lesion)[0]  # most of the volume is empty
+    box = ndimage.find_objects(lesion.astype(np.uint8))[0]  # most of the volume is empty
     covered = lesion[box].astype(np.float64)
     for axis in range(3):
         overlap = _overlap(lesion.shape[axis], linear[axis, axis], affine[axis][3], size[axis], axis)[:, box[axis]]

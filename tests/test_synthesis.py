@@ -395,7 +395,12 @@ def test_held_out_donor_is_refused(tmp_path, world):
 
 
 @pytest.mark.parametrize(
-    ("donors", "subjects"), [("stroke", {"stroke3"}), ("normal2,stroke3", {"normal2", "stroke3"}), ("all", {"normal0", "normal1", "normal2", "stroke3"})]
+    ("donors", "subjects"),
+    [
+        ("stroke", {"stroke3"}),
+        ("normal2,stroke3", {"normal2", "stroke3"}),
+        ("all", {"normal0", "normal1", "normal2", "stroke3"}),
+    ],
 )
 def test_donors_are_training_cases_of_the_cohort_or_those_named(tmp_path, world, donors, subjects):
     synthesize_images(out=tmp_path / "synthetic", donors=donors, **world)

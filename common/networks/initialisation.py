@@ -30,7 +30,7 @@ def channels_last(network: Network) -> Network:
     """Lay the kernels out with channels last, in place; convolutions then take and return that layout by themselves.
 
     Without it, bf16 is slower than fp32 for some of these networks. It belongs to a network's construction: changing
-    the layout after DistributedDataParallel has wrapped the network would cost a copy of every gradient.
+    the layout after an optimiser was built would cost a copy of every gradient.
     """
     for parameter in network.parameters():
         if parameter.ndim == 4:

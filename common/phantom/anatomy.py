@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from .mni import MNI_AFFINE, MNI_SHAPE, SULCAL_THRESHOLDS, default_labels, mni_b
 
 __all__ = ["Brain", "MINIMUM_OVERLAP", "cache_folder", "default_brains", "read_brains"]
 
-CACHE_VERSION = 4  # raise it when what is computed here or in mni.py changes
+CACHE_VERSION = 5  # raise it when what is computed here or in mni.py changes
 MINIMUM_OVERLAP = 0.9
 LANDMARKS = (1, 2, 3, 4, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 19, 20, 21, 22)
+FAR_MM = 30
 DEPTHS = np.arange(-12, 12.01, 0.25, dtype=np.float32)
 REGISTRATION_CONTRAST = {"white matter": 1.0, "cortex": 0.6, "csf": 0.25, "background": 0.0}
 
@@ -43,6 +45,11 @@ class Brain:
     depth: np.ndarray
     shells: np.ndarray
     overlap: float
+
+    @cached_property
+    def wall_normal(self) -> np.ndarray:
+        """float32 (3, ...) on the voxels of `depth`: which way leads out of the lateral ventricles."""
+        return np.stack(np.gradient(ndimage.gaussian_filter(self.depth, 1.0), 2.0))
 
     @property
     def ventricle_ml(self) -> float:
@@ -113,10 +120,13 @@ def _prepare(labels: np.ndarray) -> dict:
     ventricle = np.isin(labels, (5, 6))
     if not ventricle.any():
         raise ValueError("The label map has no lateral ventricles (FreeSurfer 4 and 43); it is no whole brain.")
-    depth = ndimage.distance_transform_edt(~ventricle) - ndimage.distance_transform_edt(ventricle)
+    low, high = (edge(np.argwhere(ventricle), axis=0) for edge in (np.min, np.max))
+    near = tuple(slice(max(0, a - FAR_MM), b + FAR_MM) for a, b in zip(low, high))
+    depth = np.full(labels.shape, FAR_MM, np.float32)  # beyond that, the distance does not matter
+    depth[near] = ndimage.distance_transform_edt(~ventricle[near]) - ndimage.distance_transform_edt(ventricle[near])
     depth -= 0.5 * np.sign(depth)  # the wall lies between two voxels
-    tissue = depth[labels > 0]
-    shells = np.array([(tissue < shift).sum() for shift in DEPTHS]) / 1000
+    within = np.histogram(depth[labels > 0], [-np.inf, *DEPTHS])[0]
+    shells = np.cumsum(within) / 1000
     return {
         "labels": labels,
         "depth": depth[::2, ::2, ::2].astype(np.float16),

@@ -74,8 +74,8 @@ def default_labels(sulcal_threshold: float) -> np.ndarray:
     brain = maps.t1 > 0
     x = mni_coordinates()[0]
     right = np.broadcast_to(x >= 0, MNI_SHAPE)
-    cerebellum, stem = _hindbrain(maps, brain)
-    ventricle, third_fourth = _ventricles(maps)
+    cerebellum, stem = _hindbrain()
+    ventricle, third_fourth = _ventricles()
     white = maps.white > maps.grey
 
     labels = np.zeros(MNI_SHAPE, np.uint8)
@@ -136,8 +136,10 @@ def _deep_structures(maps: MniMaps, ventricle: np.ndarray) -> list[tuple[int, np
     ]
 
 
-def _ventricles(maps: MniMaps) -> tuple[np.ndarray, np.ndarray]:
+@cache
+def _ventricles() -> tuple[np.ndarray, np.ndarray]:
     """Lateral ventricles, and third with fourth ventricle."""
+    maps = mni_maps()
     x, y, z = mni_coordinates()
     x = np.abs(x)
     third = (maps.csf > 0.4) & (x < 5) & (y > -34) & (y < 6) & (z > -14) & (z < 11)
@@ -154,8 +156,10 @@ def _ventricles(maps: MniMaps) -> tuple[np.ndarray, np.ndarray]:
     return np.isin(parts, wanted), third | fourth
 
 
-def _hindbrain(maps: MniMaps, brain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@cache
+def _hindbrain() -> tuple[np.ndarray, np.ndarray]:
     """Cerebellum and brainstem: flooded from markers, the CSF of the tentorium is the dam."""
+    maps, brain = mni_maps(), mni_brain()
     x, y, z = mni_coordinates()
     x = np.abs(x)
     stem = (

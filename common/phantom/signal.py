@@ -52,7 +52,7 @@ class Acquisition:
     """One scan's physics as plain numbers.
 
     Attributes:
-        tesla, te_ms, tr_ms, snr: snr is mean parenchyma over the standard deviation of the noise.
+        tesla, te_ms, tr_ms, snr: snr is the median brain over the standard deviation of the noise.
         t2_scale, adc_scale, pd_scale: this subject's tissues relative to the table, in the order of `TISSUE_TABLE`.
         lesion_ratio: lesion over normal signal in grey and white matter; lesion_adc and lesion_t2 are the factors
             that make it. lesion_cov: coefficient of variation inside the lesion. lesion_edge_mm: width of its rim.
@@ -211,7 +211,7 @@ def render(
     image *= np.exp(acquisition.bias * smooth_field(rng, grid.centre_axes, 110.0))
     image *= SCANNER_UNITS / np.median(image[brain])
     image += acquisition.ghost * np.roll(image, ny // 2, axis=1)
-    noise = rng.standard_normal((2, *image.shape)) * np.mean(image[brain]) / acquisition.snr
+    noise = rng.standard_normal((2, *image.shape)) * SCANNER_UNITS / acquisition.snr
     return np.where(brain, np.hypot(image + noise[0], noise[1]), 0).astype(np.float32)
 
 

@@ -164,12 +164,16 @@ def _wall_displacement(shift: float, brain: Brain, points: np.ndarray) -> np.nda
 
     A point at distance `shift` is sampled from the wall, one at `WALL_REACH_MM` from itself, linearly in between.
     """
-    depth = ndimage.gaussian_filter(brain.depth, 0.5)
-    normal = np.stack(np.gradient(ndimage.gaussian_filter(brain.depth, 1.0), 2.0))
-    index = (points - MNI_AFFINE[:3, 3].reshape(3, 1, 1, 1)) / 2
-    here = ndimage.map_coordinates(depth, index, order=1, mode="nearest")
+    start = MNI_AFFINE[:3, 3].astype(np.float32)
+    index = (points.reshape(3, -1) - start[:, None]) / 2
+    cells = tuple(np.rint(i).astype(np.int32).clip(0, n - 1) for i, n in zip(index, brain.depth.shape))
+    near = brain.depth[cells] < WALL_REACH_MM
+    index = index[:, near]
+    here = ndimage.map_coordinates(brain.depth, index, order=1, mode="nearest")
     stretch = (WALL_REACH_MM - here) / (WALL_REACH_MM - shift)
     move = np.where(here > shift, -shift * stretch.clip(0, 1), -shift)
-    direction = np.stack([ndimage.map_coordinates(n, index, order=1, mode="nearest") for n in normal])
+    direction = np.stack([ndimage.map_coordinates(n, index, order=1, mode="nearest") for n in brain.wall_normal])
     direction /= np.maximum(np.linalg.norm(direction, axis=0), 0.3)
-    return (move * direction).astype(np.float32)
+    result = np.zeros((3, near.size), np.float32)
+    result[:, near] = move * direction
+    return result.reshape(points.shape)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
+import torch.distributed as dist
 from ignite.engine import Engine
 from monai.engines.utils import IterationEvents
 from monai.utils import convert_to_tensor
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["autocast", "checked_precision", "fetch", "finish", "frozen", "one_hot", "update"]
+__all__ = ["autocast", "average_gradients", "checked_precision", "fetch", "finish", "frozen", "one_hot", "update"]
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -59,25 +59,41 @@ def update(engine: Engine, optimizer: torch.optim.Optimizer, name: str, loss: to
         )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    average_gradients(optimizer)
     optimizer.step()
     return value
+
+
+def average_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Mean of the gradients over the processes of a torchrun; nothing in a single process.
+
+    By hand instead of DistributedDataParallel, which cannot serve a critic whose penalty is a gradient of a gradient,
+    nor a discriminator that is frozen in every other pass.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(mean.view(gradient.shape))
 
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """Inside, gradients flow through a network, but its parameters get none.
 
-    Forward and backward pass both belong inside. DistributedDataParallel is told not to wait for gradients.
+    Forward and backward pass both belong inside.
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    with network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext():
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
         for parameter in parameters:
-            parameter.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for parameter in parameters:
-                parameter.requires_grad_(True)
+            parameter.requires_grad_(True)
 
 
 def finish(engine: Engine, output: dict[str, float]) -> dict[str, float]:

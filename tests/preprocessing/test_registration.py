@@ -1,18 +1,21 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from common.preprocessing.registration import dice_overlap, register_affine, resample, similarity_from_points
 
 
-def head(shape=(34, 40, 30), spacing=4.0):
-    """An egg with a bright core off its centre, so that every direction differs."""
+def head(shape=(68, 80, 60), spacing=2.0):
+    """An egg with two bright cores off its centre, so that every direction differs."""
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = [-68, -80, -60]
     x, y, z = (affine[i, i] * np.arange(n) + affine[i, 3] for i, n in enumerate(shape))
     x, y, z = np.ix_(x, y, z)
     image = ((x / 50) ** 2 + (y / 64) ** 2 + (z / 44) ** 2 < 1).astype(np.float32)
+    image += ((x + 24) / 12) ** 2 + ((y + 30) / 9) ** 2 + ((z + 4) / 16) ** 2 < 1
     image += ((x - 14) / 14) ** 2 + ((y - 20) / 22) ** 2 + ((z - 8) / 12) ** 2 < 1
-    return image, affine
+    texture = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    return image * (1 + 6 * ndimage.gaussian_filter(texture, 4)), affine
 
 
 def turned() -> np.ndarray:

@@ -43,11 +43,3 @@ def gradients_at_each_update():
         return seen
 
     return watch
-
-
-@pytest.fixture
-def one_process_group(tmp_path):
-    """A distributed group of this process alone: the bookkeeping of DistributedDataParallel without the others."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()

@@ -1,7 +1,6 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common.losses import least_squares, log_loss
@@ -138,11 +137,3 @@ def test_the_average_follows_the_generator(train):
 
     assert average.n_averaged == 3
     assert not torch.equal(average.module.head[0].weight, generator.head[0].weight)
-
-
-def test_it_runs_when_the_networks_are_distributed(train, one_process_group):
-    generator, discriminator = (DistributedDataParallel(network) for network in networks())
-
-    outputs = train(step_of(generator, discriminator), [batch()] * 3)
-
-    assert len(outputs) == 3

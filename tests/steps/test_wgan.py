@@ -1,7 +1,6 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from common.networks.lesion_gan import Critic, LesionGenerator
 from common.steps.wgan import WassersteinStep
@@ -122,9 +121,3 @@ def test_generator_comes_to_draw_the_only_mask_there_is(train):
 def test_too_few_masks_for_the_critic_are_refused(train):
     with pytest.raises(ValueError, match="3 critic updates need as many masks per iteration, this batch holds 2"):
         train(step_of(*networks()), [{"lesion": lesions(2)}])
-
-
-def test_it_runs_when_the_networks_are_distributed(train, one_process_group):
-    generator, critic = (DistributedDataParallel(network) for network in networks())
-
-    assert len(train(step_of(generator, critic), [{"lesion": lesions(6)}] * 3)) == 3

@@ -1,0 +1,207 @@
+"""Drawings of a study's report. Each function takes plain arrays and tables, and returns a matplotlib figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+__all__ = [
+    "BADGE", "SET_COLOURS", "STYLE", "YELLOW", "arm_colours", "forest_plot", "histograms", "loss_curves",
+    "mask_distributions", "save", "strips",
+]  # fmt: skip
+
+BADGE = "Simulated phantom: says nothing about clinical accuracy"
+
+# Okabe and Ito's colours, told apart with any colour vision; the order is the arms' order, baseline first.
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#F0E442"
+GREY = "#7F7F7F"
+ARM_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE)
+SET_COLOURS = {"normal": GREY, "stroke": BLUE, "synthetic": VERMILLION}
+WARNING = "#9C2B00"
+
+STYLE = {
+    "font.size": 9, "font.family": "DejaVu Sans", "axes.titlesize": 9, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "grid.color": "#E4E4E4", "grid.linewidth": 0.6,
+    "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 8, "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+
+def arm_colours(arms: Sequence[str], baseline: str) -> dict[str, str]:
+    """One colour per arm, the same in all figures; the baseline has the first."""
+    ordered = [baseline, *(arm for arm in arms if arm != baseline)]
+    return dict(zip(ordered, cycle(ARM_COLOURS)))
+
+
+def save(figure: Figure, path, title: str, simulated: bool) -> None:
+    """Write a figure as PNG under its title; simulated data are named in the picture itself, which may travel alone."""
+    with plt.rc_context(STYLE):
+        figure.suptitle(title, fontsize=10, fontweight="bold")
+        if simulated:
+            figure.supxlabel(BADGE, fontsize=8, color=WARNING)
+        figure.savefig(path, dpi=130, facecolor="white")
+    plt.close(figure)
+
+
+def strips(panels: Sequence[tuple[str, dict[str, Sequence[float]]]], colours: dict[str, str]) -> Figure:
+    """Box and points of each set of numbers; a panel is (axis label, {set: numbers})."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.2), squeeze=False)
+        rng = np.random.default_rng(0)
+        for ax, (label, groups) in zip(axes[0], panels):
+            for place, (name, values) in enumerate(groups.items()):
+                colour = colours.get(name, GREY)
+                ax.boxplot(
+                    values, positions=[place], widths=0.5, showfliers=False, patch_artist=True,
+                    boxprops={"facecolor": (*to_rgb(colour), 0.18), "edgecolor": colour},
+                    medianprops={"color": colour, "linewidth": 2}, whiskerprops={"color": colour},
+                    capprops={"color": colour}, manage_ticks=False,
+                )  # fmt: skip
+                ax.scatter(place + rng.uniform(-0.16, 0.16, len(values)), values, s=9, color=colour, alpha=0.55, lw=0)
+            ax.set_xticks(range(len(groups)), [f"{name}\n(n = {len(values)})" for name, values in groups.items()])
+            ax.set_xlim(-0.6, len(groups) - 0.4)
+            ax.set_ylabel(label)
+            ax.grid(axis="x", visible=False)
+        return figure
+
+
+def mask_distributions(sets: dict[str, list[dict]], colours: dict[str, str]) -> Figure:
+    """Volume, components and side of sets of masks, {name: `mask_features` of each mask}, beside each other."""
+    sides, most = ("left", "right", "bilateral"), 6
+    with plt.rc_context(STYLE):
+        figure, (volume, components, side) = plt.subplots(1, 3, figsize=(10, 3.1))
+        width = 0.8 / len(sets)
+        for place, (name, masks) in enumerate(sets.items()):
+            style = {"color": colours[name], "label": f"{name} (n = {len(masks)})"}
+            offset = (place - (len(sets) - 1) / 2) * width
+            ordered = np.sort([mask["volume_ml"] for mask in masks])
+            volume.step(ordered, np.arange(1, len(ordered) + 1) / len(ordered), where="post", lw=1.8, **style)
+            counts = np.array([min(mask["components"], most) for mask in masks])
+            shares = [(counts == k).mean() for k in range(1, most + 1)]
+            components.bar(np.arange(most) + offset, shares, width, **style)
+            found = np.array([mask["side"] for mask in masks])
+            side.bar(np.arange(3) + offset, [(found == k).mean() for k in sides], width, **style)
+        volume.set(xscale="log", xlabel="volume (ml)", ylabel="share of masks up to this volume", title="volume")
+        volume.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        components.set(xlabel="separate parts", ylabel="share of masks", title="components")
+        components.set_xticks(range(most), [*map(str, range(1, most)), f"{most}+"])
+        side.set(ylabel="share of masks", title="side")
+        side.set_xticks(range(3), sides)
+        side.legend(loc="upper right")
+        side.set_ylim(0, 1)
+        return figure
+
+
+def histograms(edges: np.ndarray, sets: dict[str, np.ndarray], titles: dict[str, str]) -> Figure:
+    """Mean density of brain intensities in [0, 1] of each set, with the quartiles of its cases as a band.
+
+    Args:
+        edges: (bins + 1,).
+        sets: {set: densities (cases, bins)}.
+        titles: for the legend.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.2))
+        centres = (edges[:-1] + edges[1:]) / 2
+        for ax, scale in zip(axes, ("linear", "log")):
+            for name, densities in sets.items():
+                low, high = np.percentile(densities, [25, 75], axis=0)
+                ax.fill_between(centres, low, high, color=SET_COLOURS[name], alpha=0.15, lw=0)
+                label = f"{titles[name]} (n = {len(densities)})"
+                ax.plot(centres, densities.mean(0), color=SET_COLOURS[name], lw=1.8, label=label)
+            ax.set(xlabel="intensity, rescaled to [0, 1]", ylabel="density", xlim=(0, 1), yscale=scale)
+        axes[0].legend()
+        return figure
+
+
+def loss_curves(runs: dict[str, pd.DataFrame], colours: dict[str, str]) -> Figure:
+    """The columns of the losses.csv of one or several runs of a bundle against the epoch.
+
+    One run: its training losses share a panel. Several: a panel per column, a line per run in its colour. `val_loss`
+    is drawn dashed beside `loss`, every other `val_` column in a panel of its own.
+    """
+    columns = list(dict.fromkeys(name for table in runs.values() for name in table.columns if name != "epoch"))
+    training = [name for name in columns if not name.startswith("val_")]
+    panels = [[name] for name in training] if len(runs) > 1 else [training]
+    for name in columns:
+        if name == "val_loss" and "loss" in training:
+            next(panel for panel in panels if "loss" in panel).append(name)
+        elif name.startswith("val_"):
+            panels.append([name])
+    across = min(len(panels), 3)
+    down = -(-len(panels) // across)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(down, across, figsize=(10, 2.6 * down), squeeze=False)
+        for ax in axes.ravel()[len(panels) :]:
+            ax.set_axis_off()
+        for ax, panel in zip(axes.ravel(), panels):
+            shown = []
+            for (run, table), name in ((item, name) for name in panel for item in runs.items()):
+                if name not in table or not table[name].notna().any():
+                    continue
+                rows = table.dropna(subset=name)
+                colour = colours[run] if len(runs) > 1 else None
+                label = name if len(runs) == 1 else run if name == panel[0] else None
+                dashed = "--" if name == "val_loss" and len(panel) > 1 else "-"
+                marker = "." if name.startswith("val_") and len(rows) < 40 else None
+                ax.plot(rows["epoch"], rows[name], dashed, color=colour, label=label, lw=1.2, marker=marker)
+                shown.append(rows[name].to_numpy())
+            if _wants_log_scale(shown):
+                ax.set_yscale("log")
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.set(xlabel="epoch", title="training losses" if len(panel) > 1 and len(runs) == 1 else ", ".join(panel))
+            if panel is panels[0] or (len(runs) == 1 and len(panel) > 1):
+                ax.legend(fontsize=7)
+        return figure
+
+
+def forest_plot(entries: Sequence[dict], arms: dict[str, str], colours: dict[str, str]) -> Figure:
+    """Paired differences in points with their intervals, grouped as `numbers.forest` gives them."""
+    lines = list(dict.fromkeys((entry["group"], entry["label"]) for entry in entries))
+    groups = list(dict.fromkeys(group for group, _ in lines))
+    height = {line: -position - 0.6 * groups.index(line[0]) for position, line in enumerate(lines)}
+    shown = [arm for arm in arms if any(entry["arm"] == arm for entry in entries)]
+    with plt.rc_context(STYLE):
+        figure, ax = plt.subplots(
+            figsize=(8.6, 1.2 + 0.34 * (len(lines) + 0.6 * len(groups)) * max(1, len(shown) * 0.7))
+        )
+        for entry in entries:
+            y = height[entry["group"], entry["label"]] + 0.22 * ((len(shown) - 1) / 2 - shown.index(entry["arm"]))
+            colour = colours[entry["arm"]]
+            ax.plot([entry["low"], entry["high"]], [y, y], color=colour, lw=1.8, solid_capstyle="butt")
+            ax.plot(entry["mean"], y, "s", color=colour, ms=6 if entry["group"] == "Dice" else 4.5)
+            numbers = f"{entry['mean']:+.1f} [{entry['low']:+.1f}, {entry['high']:+.1f}]  n = {entry['n_cases']}"
+            ax.annotate(
+                numbers, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=7, color=colour,
+                annotation_clip=False,
+            )  # fmt: skip
+        ax.axvline(0, color="#333333", lw=1)
+        ax.set_yticks(
+            list(height.values()), [f"{group}: {label}" if group == "Dice" else label for group, label in lines]
+        )
+        for group in groups[1:]:
+            top = max(y for line, y in height.items() if line[0] == group)
+            ax.axhline(top + 0.8, color="#BBBBBB", lw=0.6)
+        ax.set_ylim(min(height.values()) - 0.6, 0.6)
+        ax.grid(axis="y", visible=False)
+        ax.spines["left"].set_visible(False)
+        ax.tick_params(axis="y", length=0)
+        ax.set_xlabel("difference to the baseline, in points (right: better)")
+        handles = [Line2D([], [], color=colours[arm], marker="s", ms=4.5, label=arms[arm]) for arm in shown]
+        ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(shown))
+        return figure
+
+
+def _wants_log_scale(series: Sequence[np.ndarray]) -> bool:
+    values = np.concatenate(series) if series else np.zeros(1)
+    return bool((values > 0).all() and values.max() > 20 * values.min())

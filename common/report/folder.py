@@ -1,0 +1,126 @@
+"""What a study has on disk so far, and the parts that a page is made of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..datalists import Case, Dataset, read_dataset
+from ..grids import read_volume
+from ..results import read_results
+from .figures import arm_colours, save
+
+__all__ = ["Section", "StudyFolder", "Table", "lesion_ml"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells are shown as they are: the first column left-aligned, the others right-aligned."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+
+@dataclass
+class Section:
+    """A part of the page. `numbers` go to summary.json; `missing` says what is not made yet."""
+
+    key: str
+    title: str
+    notes: list[str] = field(default_factory=list)
+    figures: list[dict] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    numbers: dict = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+
+class StudyFolder:
+    """A study's folder. What is not there yet raises FileNotFoundError, with words for the page.
+
+    Args:
+        path: with study.json.
+        out: folder of the report; pictures go to its `figures/`.
+    """
+
+    def __init__(self, path: str | Path, out: Path):
+        self.path, self.out = Path(path), out
+        file = self.path / "study.json"
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{self.path} is not a study: it has no study.json. Start one with `python -m scripts.study run --out "
+                f"{self.path}`."
+            )
+        self.settings = json.loads(file.read_text())
+        self.titles = {arm: entry.get("title", arm) for arm, entry in self.settings["arms"].items()}
+        self.baseline: str = self.settings["baseline"]
+        self.colours = arm_colours(list(self.titles), self.baseline)
+
+    @cached_property
+    def data(self) -> Dataset:
+        return self._dataset("data", "the data set")
+
+    @cached_property
+    def synthetic(self) -> Dataset:
+        return self._dataset("synthetic", "the synthetic set")
+
+    @cached_property
+    def simulated(self) -> bool:
+        """Whether the images are simulated, as far as the folder tells."""
+        if (self.path / "data" / "dataset.json").is_file():
+            return self.data.simulated
+        origins = [json.loads(file.read_text()) for file in self.path.glob("results/*.json")]
+        return any(origin.get("simulated") for origin in origins)
+
+    @property
+    def real_word(self) -> str:
+        """Images that no translator made: real ones, or the simulation's."""
+        return "simulated" if self.simulated else "real"
+
+    @property
+    def expected_runs(self) -> list[tuple[str, int]]:
+        return [(arm, seed) for arm in self.titles for seed in self.settings["seeds"]]
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """Test scores of the selected weights of all runs that are scored so far."""
+        files = [self.result_file(*run) for run in self.expected_runs]
+        files = [file for file in files if file.is_file()]
+        if not files:
+            raise FileNotFoundError("no run has been scored on the test split")
+        frame = read_results(files)
+        return frame[frame["epoch"].isna()]
+
+    def result_file(self, arm: str, seed: int) -> Path:
+        return self.path / "results" / f"{arm}_seed{seed}.csv"
+
+    def run(self, arm: str, seed: int) -> Path:
+        return self.path / "runs" / f"{arm}_seed{seed}"
+
+    def open_scores(self) -> list[str]:
+        """Runs that are not scored yet, in words."""
+        return [f"{arm}, seed {seed}" for arm, seed in self.expected_runs if not self.result_file(arm, seed).is_file()]
+
+    def draw(self, section: Section, figure: Figure, name: str, title: str, caption: str) -> None:
+        """Write a figure and put it on the page."""
+        path = self.out / "figures" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(figure, path, title, self.simulated)
+        section.figures.append({"path": path, "title": title, "caption": caption})
+
+    def _dataset(self, folder: str, what: str) -> Dataset:
+        if not (self.path / folder / "dataset.json").is_file():
+            raise FileNotFoundError(f"{what} ({folder}/dataset.json)")
+        return read_dataset(self.path / folder)
+
+
+def lesion_ml(case: Case, dataset: Dataset) -> float:
+    """Volume of a case's lesion in ml: from its sidecar, else counted."""
+    known = case.source.get("lesion_ml")
+    return float(known) if known is not None else float((read_volume(case.label)[0] > 0).sum() * dataset.voxel_ml)

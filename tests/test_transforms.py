@@ -1,0 +1,57 @@
+import numpy as np
+import torch
+
+from common.labels import LESION, MIRROR
+from common.transforms import EmptyLesiond, LabelMapd, RandMirrord, RandSliced
+
+SHAPE = (1, 7, 8, 9)
+
+
+def test_a_lesion_free_case_gets_an_empty_mask_on_the_images_grid():
+    item = EmptyLesiond()({"image": torch.ones(SHAPE)})
+    assert item["label"].shape == SHAPE
+    assert not item["label"].any()
+
+
+def test_an_existing_mask_is_left_alone():
+    label = torch.ones(SHAPE)
+    assert EmptyLesiond()({"image": torch.zeros(SHAPE), "label": label})["label"] is label
+
+
+def test_the_lesion_is_painted_into_parenchyma_only_when_clipping():
+    anatomy = torch.tensor([0, 1, 5, 27]).reshape(1, 2, 2)  # background, white matter, ventricle, CSF
+    item = {"anatomy": anatomy, "label": torch.ones(1, 2, 2)}
+    assert LabelMapd(clip=True)(item)["label_map"].flatten().tolist() == [0, LESION, 5, 27]
+    assert LabelMapd(clip=False)(item)["label_map"].flatten().tolist() == [0, LESION, LESION, LESION]
+
+
+def test_a_flip_swaps_the_sides_of_a_label_map_and_keeps_it_aligned_with_the_image():
+    label_map = torch.zeros(SHAPE, dtype=torch.uint8)
+    label_map[:, :3] = 1  # left white matter at low x
+    label_map[:, 4:] = 2
+    image = label_map.float() + torch.rand(SHAPE)
+    flipped = RandMirrord(["image", "label_map"], "label_map", prob=1.0)({"image": image, "label_map": label_map})
+    assert torch.equal(flipped["image"], image.flip(1))
+    assert (flipped["label_map"][:, :3] == 1).all()  # left is still on the left
+    assert torch.equal(flipped["label_map"], torch.as_tensor(MIRROR)[label_map.flip(1).long()])
+
+
+def test_no_flip_changes_nothing():
+    item = {"image": torch.rand(SHAPE), "label_map": torch.randint(0, 28, SHAPE, dtype=torch.uint8)}
+    same = RandMirrord(["image", "label_map"], "label_map", prob=0.0)(item)
+    assert all(torch.equal(same[key], item[key]) for key in item)
+
+
+def test_all_keys_are_cut_at_the_same_slice():
+    volume = torch.arange(9.0).expand(SHAPE).clone()
+    cut = RandSliced(["image", "label_map"]).set_random_state(1)({"image": volume, "label_map": volume.clone()})
+    assert cut["image"].shape == SHAPE[:-1]
+    assert torch.equal(cut["image"], cut["label_map"])
+
+
+def test_the_lesion_share_decides_how_often_a_lesion_slice_is_cut():
+    label_map = torch.zeros(SHAPE, dtype=torch.uint8)
+    label_map[0, 3, 3, 4] = LESION
+    transform = RandSliced("label_map", lesion_share=0.6).set_random_state(2)
+    hits = np.mean([bool((transform({"label_map": label_map})["label_map"] == LESION).any()) for _ in range(600)])
+    assert abs(hits - (0.6 + 0.4 / 9)) < 0.06
