@@ -39,10 +39,11 @@ def run_command(
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        function, given = _chosen(functions, arguments)
-        if function is not None:
-            _refuse_bad_arguments(function, given)
-        fire.Fire(_prepared(functions), command=arguments, name=name)
+        if {"--help", "-h"} & set(arguments):
+            fire.Fire(functions, command=arguments, name=name)
+        else:
+            _refuse_bad_arguments(*_chosen(functions, arguments))
+            fire.Fire(_prepared(functions), command=arguments, name=name)
     except (ValueError, OSError) as error:
         if os.environ.get("TRACEBACK") == "1":
             raise
@@ -53,10 +54,8 @@ def run_command(
         sys.exit(130)
 
 
-def _chosen(functions: Callable | Mapping[str, Callable], arguments: list[str]) -> tuple[Callable | None, list[str]]:
-    """The function and its arguments; no function where help is asked for."""
-    if {"--help", "-h"} & set(arguments):
-        return None, []
+def _chosen(functions: Callable | Mapping[str, Callable], arguments: list[str]) -> tuple[Callable, list[str]]:
+    """The function that is meant, and its arguments."""
     if callable(functions):
         return functions, arguments
     known = f"Commands: {', '.join(functions)}; `--help` after one describes it."
@@ -80,7 +79,7 @@ def _refuse_bad_arguments(function: Callable, arguments: list[str]) -> None:
         argument = rest.pop(0)
         if _is_flag(argument):
             flag, equals, value = argument.lstrip("-").partition("=")
-            name = flag.replace("-", "_")
+            name = _spelt_out(flag, parameters)
             if not equals:
                 value = rest.pop(0) if rest and not _is_flag(rest[0]) else None
             positions = iter(())
@@ -159,6 +158,12 @@ def _kinds(hint: Any) -> set:
 def _is_flag(argument: str) -> bool:
     """As Fire sees it: --name or -n; a negative number is a value."""
     return argument.startswith("--") or (len(argument) > 1 and argument[0] == "-" and argument[1].isalpha())
+
+
+def _spelt_out(flag: str, parameters: Mapping[str, Any]) -> str:
+    """The parameter of a flag. As in Fire, a single letter stands for the only parameter that begins with it."""
+    beginning = [name for name in parameters if name.startswith(flag)]
+    return beginning[0] if len(flag) == 1 and len(beginning) == 1 else flag.replace("-", "_")
 
 
 def _suggestion(word: str, known: Sequence[str] | Mapping[str, Any], prefix: str = "") -> str:

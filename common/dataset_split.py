@@ -15,6 +15,9 @@ from .grids import read_volume
 __all__ = ["split_dataset"]
 
 FIFTHS = 5
+# How much more the numbers of positive, DWI-negative and normal cases count than the mix of lesion volumes. With 1,
+# small strata round to nothing, and 12 cases with a lesion leave none for validation.
+KIND_WEIGHT = 8
 SHARED = ("source_brain", "source_mask", "donor")
 
 
@@ -49,7 +52,7 @@ def split_dataset(
     rng = np.random.default_rng(seed)
     cases = [dataset.cases[i] for i in rng.permutation(len(dataset.cases))]
     shares = {"training": 1 - validation - test, "validation": validation, "test": test}
-    split_of = _assign(_groups(cases), _strata(cases), shares, move_normal)
+    split_of = _assign(_groups(cases), _fifths(cases), shares, move_normal)
     moved = sorted((replace(case, split=split_of[case.subject]) for case in cases), key=_kind)
     _refuse_starved(path, moved, shares)
     _keep(path)
@@ -89,36 +92,40 @@ def _origins(case: Case) -> list[tuple[str, str]]:
     return found
 
 
-def _strata(cases: list[Case]) -> dict[str, int]:
-    """Stratum of each case: 0 to 4 by fifths of the lesion volume, 5 DWI-negative, 6 normal."""
+def _fifths(cases: list[Case]) -> dict[str, int]:
+    """0 to 4 for each case with a lesion, by its rank in volume."""
     voxels = {case.subject: int((read_volume(case.label)[0] > 0).sum()) for case in cases if case.label is not None}
-    ranked = sorted(voxels, key=voxels.get)
-    strata = {case.subject: FIFTHS + (case.cohort == "normal") for case in cases if case.label is None}
-    return strata | {subject: FIFTHS * rank // len(ranked) for rank, subject in enumerate(ranked)}
+    return {subject: FIFTHS * rank // len(voxels) for rank, subject in enumerate(sorted(voxels, key=voxels.get))}
 
 
 def _assign(
-    groups: list[list[Case]], strata: dict[str, int], shares: dict[str, float], move_normal: bool
+    groups: list[list[Case]], fifths: dict[str, int], shares: dict[str, float], move_normal: bool
 ) -> dict[str, str]:
-    """Give each group to the split that then lacks most, in all and in the group's strata, relative to its share."""
+    """Give each group to the split that then lacks most of what the group consists of, relative to its share."""
 
-    def tally(cases: list[Case]) -> np.ndarray:
-        """Cases per stratum, then in all; the normal cohort counts only if it may move."""
-        counts = np.bincount([strata[c.subject] for c in cases if move_normal or c.cohort == "stroke"], minlength=7)
-        return np.append(counts, counts.sum())
+    def tally(cases: list[Case]) -> tuple[np.ndarray, np.ndarray]:
+        """Cases by kind and by fifth; the normal cohort counts only if it may move."""
+        counted = [case for case in cases if move_normal or case.cohort == "stroke"]
+        kinds = np.bincount([_kind(case) for case in counted], minlength=3)
+        return kinds, np.bincount([fifths[case.subject] for case in counted if case.label], minlength=FIFTHS)
 
     everything = tally([case for group in groups for case in group])
-    lacking = {split: share * everything for split, share in shares.items() if share > 0}
+    given = {split: (np.zeros(3), np.zeros(FIFTHS)) for split, share in shares.items() if share > 0}
     split_of = {}
     for group in sorted(groups, key=lambda group: not _stays(group, move_normal)):
         ours = tally(group)
 
-        def wanted(split: str, ours: np.ndarray = ours) -> float:
-            relative = (lacking[split] - ours) / np.maximum(shares[split] * everything, 1e-9)
-            return float(relative[-1] + np.average(relative[:-1], weights=ours[:-1]))
+        def wanted(split: str, ours: tuple = ours) -> float:
+            full = shares[split] * sum(everything[0])
+            score = 1 - sum(given[split][0] + ours[0]) / full
+            for weight, all_of, theirs, mine in zip((KIND_WEIGHT, 1), everything, given[split], ours):
+                if mine.any():
+                    lacking = 1 - (theirs + mine) / np.maximum(shares[split] * all_of, 1e-9)
+                    score += weight * np.average(lacking, weights=mine)
+            return score
 
-        chosen = "training" if _stays(group, move_normal) else max(lacking, key=wanted)
-        lacking[chosen] = lacking[chosen] - ours
+        chosen = "training" if _stays(group, move_normal) else max(given, key=wanted)
+        given[chosen] = tuple(before + more for before, more in zip(given[chosen], ours))
         split_of |= dict.fromkeys((case.subject for case in group), chosen)
     return split_of
 

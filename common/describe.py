@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from .datalists import COHORTS, SPLITS, Case, Dataset, read_dataset
@@ -157,6 +158,7 @@ def _draw_volumes(frame: pd.DataFrame, path: Path, title: str) -> None:
     ax.axvline(volumes.median(), color="black", linewidth=1, linestyle="--", label=f"median {volumes.median():.1f} ml")
     ax.set(title=title, xlabel="lesion volume, ml", ylabel="cases", xscale="log")
     ax.xaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)

@@ -65,6 +65,11 @@ def test_a_folder_named_like_a_number_stays_text():
     assert calls[0][0] == "2024"
 
 
+def test_a_letter_stands_for_the_only_flag_that_begins_with_it():
+    assert run("draw", "-m", "runs/a", "-q") == 0
+    assert calls == [("runs/a", (8, 8, 4), 1, 0.5, True)]
+
+
 def test_returned_values_are_not_printed(capsys):
     run("draw", "--model", "a")
 
@@ -82,7 +87,7 @@ def test_returned_values_are_not_printed(capsys):
         (["draw", "--model", ""], "--model is empty"),
         (["draw", "--model", "a", "--model", "b"], "--model is given twice"),
         (["draw", "--model", "a", "b"], "unexpected 'b'"),
-        (["draw", "-m", "a"], "--m is not a flag"),
+        (["draw", "--model", "a", "-s", "1"], "--s is not a flag"),  # size, seed or share
         (["draw", "--model", "a", "--seed", "one"], "--seed is 'one'; expected a whole number"),
         (["draw", "--model", "a", "--seed", "1.5"], "--seed is '1.5'; expected a whole number"),
         (["draw", "--model", "a", "--share", "half"], "--share is 'half'; expected a number"),
@@ -117,14 +122,20 @@ def test_interrupted_command_says_how_to_go_on(capsys):
     assert "run the same command again to continue" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["draw", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["draw", "--help"], ["draw", "-h"]])
 def test_help_names_commands_and_flags(arguments, capsys):
     assert run(*arguments) == 0
 
     shown = "".join(capsys.readouterr())
     assert "draw" in shown
+    assert "FIRE_METADATA" not in shown
     assert len(arguments) == 1 or "folder of a run" in shown
     assert calls == []
+
+
+def test_help_does_not_run_a_command_without_parameters(capsys):
+    assert run("interrupt", "--help") == 0
+    assert "interrupt" in "".join(capsys.readouterr())
 
 
 def test_one_function_needs_no_command_name(capsys):

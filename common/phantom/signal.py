@@ -25,7 +25,7 @@ SCANNER_UNITS = 235.0  # median brain of ISLES 2022 in its files' units; makes t
 # Helenius 2002 AJNR (ADC), Georgiades 2001 and Stanisz 2006 (T1, T2); PD and the rest are textbook values.
 TISSUE_TABLE: dict[str, tuple[float, float, float, float, float, float]] = {
     "white matter": (760, 900, 78, 70, 0.70, 0.70),
-    "cortex": (1050, 1400, 93, 90, 0.89, 0.80),
+    "cortex": (1050, 1400, 93, 90, 0.85, 0.82),
     "deep grey matter": (950, 1200, 85, 75, 0.75, 0.75),
     "cerebellum": (1000, 1300, 88, 82, 0.78, 0.78),
     "brainstem": (850, 1050, 80, 75, 0.72, 0.72),
@@ -120,7 +120,7 @@ def draw_acquisition(rng: np.random.Generator, cohort: str) -> Acquisition:
         leukoaraiosis_gain=float(rng.uniform(1.05, 1.25)),
         shine_through=int(rng.poisson(1.2 if stroke else 0.4)),
         old_infarcts=int(rng.poisson(0.35 if stroke else 0.03)),
-        air_gain=tuple(float(x) for x in rng.gamma(1.5, 0.2 if tesla < 2 else 0.3, len(AIR)).clip(0, 1.0)),
+        air_gain=tuple(float(x) for x in rng.gamma(1.2, 0.15 if tesla < 2 else 0.22, len(AIR)).clip(0, 1.0)),
         air_shift_mm=tuple(float(x) for x in rng.uniform(2, 6, len(AIR)) * rng.choice([-1, 1])),
         bias=BIAS[tesla] * float(rng.uniform(0.5, 1.2)),
         texture=float(rng.uniform(0.02, 0.05)),

@@ -23,7 +23,16 @@ from .plan import KINDS, Subject, split_brains
 from .signal import draw_acquisition, render
 from .warp import FineGrid, draw_warp, nearest_labels, source_points
 
-__all__ = ["Recipe", "brains_of", "make_subject", "masks_of", "sidecar_path", "write_json"]
+__all__ = [
+    "VENTRICLE_ML",
+    "Recipe",
+    "brains_of",
+    "draw_ventricle_ml",
+    "make_subject",
+    "masks_of",
+    "sidecar_path",
+    "write_json",
+]
 
 VENTRICLE_ML = {"normal": (9.1, 6.6), "stroke": (20.0, 12.0)}
 """Mean and standard deviation of the lateral ventricles' volume in ml: 9.1 +- 6.6 and 20 +- 12 in the paper."""
@@ -64,7 +73,7 @@ def make_subject(recipe: Recipe, subject: Subject) -> None:
     affine = grid_affine(recipe.size)
 
     # 1. Draw the numbers.
-    wanted_ml = _draw_ventricle_ml(rng, subject.cohort)
+    wanted_ml = draw_ventricle_ml(rng, subject.cohort)
     brain = _choose_brain(rng, brains_of(recipe.anatomies, recipe.seed)[subject.split], wanted_ml)
     warp = draw_warp(rng, brain, wanted_ml)
     acquisition = draw_acquisition(rng, subject.cohort)
@@ -112,7 +121,7 @@ def make_subject(recipe: Recipe, subject: Subject) -> None:
     write_json(sidecar_path(recipe.out, subject), sidecar)
 
 
-def _draw_ventricle_ml(rng: np.random.Generator, cohort: str) -> float:
+def draw_ventricle_ml(rng: np.random.Generator, cohort: str) -> float:
     """Log-normal with the paper's mean and standard deviation: a normal law would give a sixth of it below 3 ml."""
     mean, deviation = VENTRICLE_ML[cohort]
     variance = np.log(1 + (deviation / mean) ** 2)

@@ -40,7 +40,7 @@ def register_affine(
     Args:
         fixed, moving: images with background 0, any shapes and units.
         fixed_affine, moving_affine: (4, 4) voxel to mm, RAS.
-        start: (4, 4) from mm of `fixed` to mm of `moving`, near the solution (within some 15 degrees and 20 mm).
+        start: (4, 4) from mm of `fixed` to mm of `moving`, near the solution (within some 5 degrees and 10 mm).
 
     Returns:
         (4, 4) like `start`; the same for the same input.

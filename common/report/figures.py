@@ -124,11 +124,11 @@ def histograms(edges: np.ndarray, sets: dict[str, np.ndarray], titles: dict[str,
         return figure
 
 
-def loss_curves(runs: dict[str, pd.DataFrame], colours: dict[str, str]) -> Figure:
+def loss_curves(runs: dict[str, pd.DataFrame], colours: dict[str, str], titles: dict[str, str]) -> Figure:
     """The columns of the losses.csv of one or several runs of a bundle against the epoch.
 
-    One run: its training losses share a panel. Several: a panel per column, a line per run in its colour. `val_loss`
-    is drawn dashed beside `loss`, every other `val_` column in a panel of its own.
+    One run: its training losses share a panel. Several: a panel per column, a line per run in its colour, runs of one
+    title once in the legend. `val_loss` is dashed beside `loss`, every other `val_` column has a panel of its own.
     """
     columns = list(dict.fromkeys(name for table in runs.values() for name in table.columns if name != "epoch"))
     training = [name for name in columns if not name.startswith("val_")]
@@ -145,13 +145,15 @@ def loss_curves(runs: dict[str, pd.DataFrame], colours: dict[str, str]) -> Figur
         for ax in axes.ravel()[len(panels) :]:
             ax.set_axis_off()
         for ax, panel in zip(axes.ravel(), panels):
-            shown = []
+            shown, named = [], set()
             for (run, table), name in ((item, name) for name in panel for item in runs.items()):
                 if name not in table or not table[name].notna().any():
                     continue
                 rows = table.dropna(subset=name)
                 colour = colours[run] if len(runs) > 1 else None
-                label = name if len(runs) == 1 else run if name == panel[0] else None
+                label = name if len(runs) == 1 else titles[run]
+                label = None if label in named else label
+                named.add(label)
                 dashed = "--" if name == "val_loss" and len(panel) > 1 else "-"
                 marker = "." if name.startswith("val_") and len(rows) < 40 else None
                 ax.plot(rows["epoch"], rows[name], dashed, color=colour, label=label, lw=1.2, marker=marker)

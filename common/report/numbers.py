@@ -159,7 +159,7 @@ def differences(frame: pd.DataFrame, study: dict) -> list[dict]:
 
 
 def forest(frame: pd.DataFrame, study: dict) -> list[dict]:
-    """What the forest plot shows: differences in points (x 100), of all cases, by lesion size, by seed, in other scores.
+    """What the forest plot shows: differences in points (x 100), of all cases, by lesion size, seed, and other scores.
 
     Each entry: `group`, `label`, `arm` and those of `paired_difference` (mean, low, high in points).
     """

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.phantom.signal import draw_acquisition, render, tissue_signals
+from common.phantom.signal import SCANNER_UNITS, draw_acquisition, render, tissue_signals
 from common.phantom.warp import FineGrid
 
 
@@ -17,7 +17,7 @@ def test_tissues_have_the_contrast_of_a_dwi():
         signals = tissue_signals(acquisition)
         assert signals[0] == 0
         assert 0.9 < signals[3] / signals[1] < 1.7  # before partial volume and point spread
-        assert signals[5] < 0.6 * signals[1]
+        assert signals[5] < 0.7 * signals[1]
         assert signals[17] < signals[15]  # iron in the pallidum
 
 
@@ -71,4 +71,4 @@ def test_lesion_is_brighter_and_noise_follows_the_snr(scene):
 
     for snr, image in images.items():
         assert np.median(image[core]) > 1.1 * np.median(image[calm])
-        assert image[calm].mean() / image[calm].std() == pytest.approx(snr, rel=0.25)
+        assert SCANNER_UNITS / image[calm].std() == pytest.approx(snr, rel=0.25)

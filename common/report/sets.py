@@ -1,84 +1,38 @@
-"""The parts of the page that are made from images and masks."""
+"""Sets on the page: how synthetic lesions, masks and intensities are distributed beside those they stand for."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import wasserstein_distance
 
 from ..bundles import load_network, read_settings
-from ..datalists import Dataset
+from ..datalists import Case
 from ..fidelity import QUARTILES, contrast_of, ks_distances, mask_features, mean_ks, recovered_dice, tissue_sd
 from ..grids import grid_affine, read_volume, spacing_of
-from ..labels import inject
 from ..lesions import lesion_items
-from ..prediction import read_image, read_lesion, segment
 from . import figures, pictures
-from .folder import Section, StudyFolder, Table, lesion_ml
+from .folder import Section, StudyFolder, Table
 
-__all__ = ["examples", "fidelity", "intensities", "masks", "segmentation_examples"]
+__all__ = ["fidelity", "intensities", "masks"]
 
-EXAMPLE_QUANTILES = (0.9, 0.7, 0.5, 0.25)  # by lesion volume
-CONTRAST_BOUND = 1.0  # standard deviations of the tissue; see docs/decisions.md
-RECOVERED_SHARE = 0.8  # of the Dice on real images (DESIGN: faithful)
+CONTRAST_BOUND = 1.0  # standard deviations of the tissue: between the quartiles of real lesions lie several
+RECOVERED_SHARE = 0.8  # of the Dice on real images
 MOST_CASES = 60  # per set, for what is measured case by case: enough for quartiles, and a report in minutes
 PICTURES = 8
 BINS = np.linspace(0, 1, 65)
 
 
-def examples(study: StudyFolder) -> Section:
-    """Anatomy, injected lesion and synthetic DWI beside a stroke DWI of the training split with a like lesion."""
-    section = Section("examples", "Example cases")
-    synthetic, data = study.synthetic, study.data
-    drawn = _by_volume(synthetic, "training", EXAMPLE_QUANTILES)
-    clinical = {case: lesion_ml(case, data) for case in data.select("training", "stroke", True)}
-    if not drawn or not clinical:
-        section.missing.append("synthetic and clinical training cases with a lesion")
-        return section
-    rows = []
-    for case, volume in drawn.items():
-        # Without replacement while there are enough, so that the column shows different patients.
-        match = min(clinical, key=lambda other: abs(np.log(clinical[other] / volume)))
-        match_volume = clinical.pop(match) if len(clinical) > 1 else clinical[match]
-        anatomy, lesion, image = (read_volume(path)[0] for path in (case.anatomy, case.label, case.image))
-        stroke, stroke_lesion = read_volume(match.image)[0], read_volume(match.label)[0]
-        z, stroke_z = _slice(lesion), _slice(stroke_lesion)
-        rows.append(
-            {
-                "anatomy": anatomy[:, :, z],
-                "label_map": inject(anatomy[:, :, z].astype(np.uint8), lesion[:, :, z]),
-                "synthetic": image[:, :, z],
-                "lesion": lesion[:, :, z] > 0,
-                "stroke": stroke[:, :, stroke_z],
-                "stroke_lesion": stroke_lesion[:, :, stroke_z] > 0,
-                "title": f"{case.subject}, {volume:.1f} ml",
-                "stroke_title": f"{match.subject}, {match_volume:.1f} ml",
-            }
-        )
-        section.numbers[case.subject] = {"lesion_ml": volume, "beside": match.subject, "beside_ml": match_volume}
-    study.draw(
-        section,
-        pictures.example_maps(rows, data.spacing, f"{study.real_word} stroke DWI"),
-        "examples",
-        "From anatomy to synthetic DWI",
-        "One axial slice per case, the one with most lesion; arrows point at the lesion. From left: healthy anatomy of "
-        "the donor, the same with the drawn lesion (red) injected, the DWI that the translator makes of it, and a "
-        f"{study.real_word} stroke DWI of the clinical training cases whose lesion is about as large (another subject: "
-        "no voxel of it was copied). Cases were chosen by lesion volume (90th, 70th, 50th and 25th percentile), not by "
-        "looks.",
-    )
-    return section
-
-
-def fidelity(study: StudyFolder) -> Section:
+def fidelity(study: StudyFolder, section: Section) -> None:
     """Lesion contrast and recovered Dice, synthetic against real."""
-    section = Section("fidelity", "Synthetic lesions are really there")
     data, synthetic = study.data, study.synthetic
     spread = tissue_sd(data)
     sets = {study.real_word: contrast_of(data, spread), "synthetic": contrast_of(synthetic, spread)}
     panels, colours = [("lesion contrast (SD of the tissue)", sets)], _pair(study)
     if not all(sets.values()):
         section.missing.append("lesion contrast: no case of one set has an anatomy and a lesion")
-        return section
+        return
     quartiles = {name: np.percentile(values, QUARTILES) for name, values in sets.items()}
     gaps = quartiles["synthetic"] - quartiles[study.real_word]
     section.numbers["contrast"] = {
@@ -109,7 +63,6 @@ def fidelity(study: StudyFolder) -> Section:
         f"segmenter trained on clinical cases only ({study.titles[study.baseline]}), on images that it was not trained "
         f"on, against the lesions that were painted in (synthetic) or are true ({study.real_word}, validation split).",
     )
-    return section
 
 
 def _recovered(study: StudyFolder, section: Section, panels: list) -> None:
@@ -141,14 +94,13 @@ def _recovered(study: StudyFolder, section: Section, panels: list) -> None:
             ["set", "cases", "mean", "p25", "median", "p75"],
             rows,
             f"Synthetic / {study.real_word} = {share:.2f}, which {reached} the required {RECOVERED_SHARE:g}. Far above "
-            "1 means that synthetic lesions are easier to find than real ones.",
+            f"1 means that synthetic lesions are easier to find than {study.real_word} ones.",
         )
     )
 
 
-def masks(study: StudyFolder) -> Section:
+def masks(study: StudyFolder, section: Section) -> None:
     """Masks drawn by the GAN against those it was not trained on."""
-    section = Section("masks", "Masks of the lesion GAN against held-out masks")
     files = sorted((study.path / "masks").glob("mask_*.nii.gz"))
     if not files:
         raise FileNotFoundError("the masks of the lesion GAN (masks/)")
@@ -195,8 +147,8 @@ def masks(study: StudyFolder) -> Section:
         figures.mask_distributions(sets, colours),
         "mask_distributions",
         "Lesion masks: drawn by the GAN, held out, and used for training",
-        "Held-out masks are those of the validation split: the GAN was not trained on them, but its weights were chosen "
-        "by these distances. No mask of the test split is used here.",
+        "Held-out masks are those of the validation split: the GAN was not trained on them, but its weights were "
+        "chosen by these distances. No mask of the test split is used here.",
     )
     rng = np.random.default_rng(0)
     shown = {
@@ -210,12 +162,10 @@ def masks(study: StudyFolder) -> Section:
         "Lesion masks seen from above",
         "Random masks of both sets, summed over the slices (brighter: thicker).",
     )
-    return section
 
 
-def intensities(study: StudyFolder) -> Section:
+def intensities(study: StudyFolder, section: Section) -> None:
     """Intensity histograms of the three sets (paper, Fig. 5)."""
-    section = Section("intensities", "Intensity histograms")
     densities = {}
     for name, dataset, cohort in (
         ("normal", "data", "normal"),
@@ -230,7 +180,7 @@ def intensities(study: StudyFolder) -> Section:
         if cases:
             densities[name] = np.stack([_density(case) for case in cases])
     if not densities:
-        return section
+        return
     widths = np.diff(BINS)
     centres = BINS[:-1] + widths / 2
     means = {name: rows.mean(0) for name, rows in densities.items()}
@@ -262,75 +212,12 @@ def intensities(study: StudyFolder) -> Section:
         figures.histograms(BINS, densities, titles),
         "intensities",
         "Intensities of the normal, stroke and synthetic training cases",
-        "Voxels of the brain (paper, Fig. 5). Lines: mean over cases; bands: quartiles over cases. The right panel shows "
-        "the same on a logarithmic scale, where lesions are.",
+        "Voxels of the brain (paper, Fig. 5). Lines: mean over cases; bands: quartiles over cases. The right panel "
+        "shows the same on a logarithmic scale, where lesions are.",
     )
-    return section
 
 
-def segmentation_examples(study: StudyFolder) -> Section:
-    """A large, a medium and a small lesion of the test split, with what each arm makes of them."""
-    section = Section("segmentations", "Segmentation examples")
-    seed, scored = study.settings["seeds"][0], study.results
-    arms = {}
-    for arm, title in study.titles.items():
-        # Test images are only opened for runs whose reading of the test split is logged.
-        if study.result_file(arm, seed).is_file() and (study.run(arm, seed) / "model.pt").is_file():
-            arms[arm] = title
-        else:
-            section.missing.append(f"{arm}, seed {seed}")
-    if not arms:
-        return section
-    data = study.data
-    grid = data.size, data.affine
-    networks = {arm: load_network(study.run(arm, seed), "stroke_unet") for arm in arms}
-    dice = scored[scored["seed"] == seed].set_index(["arm", "subject"])["dice"]
-    rows = []
-    for size, (case, volume) in zip(("large", "medium", "small"), _by_volume(data, "test", (0.9, 0.5, 0.15)).items()):
-        image, truth = read_image(case, grid), read_lesion(case, grid)
-        z = _slice(truth)
-        scores = {arm: float(dice.get((arm, case.subject), np.nan)) for arm in arms}
-        rows.append(
-            {
-                "image": image[:, :, z],
-                "truth": truth[:, :, z],
-                "predictions": {arm: segment(networks[arm], image)[:, :, z] for arm in arms},
-                "title": f"{size}, {volume:.1f} ml\n{case.subject}",
-                "scores": {arm: f"Dice {100 * score:.1f} %" for arm, score in scores.items()},
-            }
-        )
-        section.numbers[case.subject] = {"size": size, "lesion_ml": volume, "dice": scores}
-    if not rows:
-        section.missing.append("test cases with a lesion")
-        return section
-    each = "; ".join(
-        f"{entry['size']} ({entry['lesion_ml']:.1f} ml): "
-        + ", ".join(f"{arms[arm]} {100 * score:.1f} %" for arm, score in entry["dice"].items())
-        for entry in section.numbers.values()
-    )
-    study.draw(
-        section,
-        pictures.segmentations(rows, arms, study.colours, data.spacing),
-        "segmentations",
-        "Test cases: truth (yellow) and what each arm finds",
-        f"Slice with most lesion; seed {seed}. Cases were chosen by lesion volume (90th, 50th and 15th percentile of the "
-        f"test split), not by score. Dice is that of the whole volume. {each}.",
-    )
-    return section
-
-
-def _by_volume(dataset: Dataset, split: str, quantiles) -> dict:
-    """{case: ml} of the cases at these quantiles of lesion volume, each once."""
-    volumes = {case: lesion_ml(case, dataset) for case in dataset.select(split, has_lesion=True)}
-    ordered = sorted((case for case in volumes if volumes[case] > 0), key=volumes.get)
-    return {case: volumes[case] for q in quantiles for case in ordered[round(q * (len(ordered) - 1)) :][:1]}
-
-
-def _slice(lesion: np.ndarray) -> int:
-    return int((lesion > 0).sum((0, 1)).argmax())
-
-
-def _density(case) -> np.ndarray:
+def _density(case: Case) -> np.ndarray:
     """Histogram of the brain's intensities in [0, 1], (bins,)."""
     image = read_volume(case.image)[0]
     brain = read_volume(case.anatomy)[0] > 0 if case.anatomy else image > image.min()
@@ -341,5 +228,5 @@ def _pair(study: StudyFolder) -> dict[str, str]:
     return {study.real_word: figures.SET_COLOURS["stroke"], "synthetic": figures.SET_COLOURS["synthetic"]}
 
 
-def _numbers(values) -> dict[str, float]:
+def _numbers(values: Sequence[float]) -> dict[str, float]:
     return {"n": len(values), **{f"p{q}": float(np.percentile(values, q)) for q in QUARTILES}}
