@@ -36,6 +36,7 @@ class Preflight:
     Args:
         dataset_dir: data set to check; None if the bundle trains on something else.
         output_dir: run folder; gets environment.json.
+        synthetic_dir: synthetic data set to check as well, or None.
         needs: files that every case must have.
         splits: of the data set that are used.
         paths: {knob: path or None}, which must exist where given.
@@ -48,8 +49,9 @@ class Preflight:
         needs: Iterable[str],
         splits: Iterable[str] = ("training", "validation"),
         paths: Mapping[str, str | None] | None = None,
+        synthetic_dir: str | None = None,
     ):
-        self.dataset_dir, self.output_dir = dataset_dir, Path(output_dir)
+        self.dataset_dir, self.output_dir, self.synthetic_dir = dataset_dir, Path(output_dir), synthetic_dir
         self.needs, self.splits, self.paths = tuple(needs), tuple(splits), dict(paths or {})
 
     def __call__(self) -> None:
@@ -61,6 +63,8 @@ class Preflight:
                     raise FileNotFoundError(f"--{knob} {path}: no such file or folder.")
             if self.dataset_dir is not None and int(os.environ.get("RANK", "0")) == 0:
                 refuse_broken(self.dataset_dir, needs=self.needs, splits=self.splits)
+                if self.synthetic_dir:
+                    refuse_broken(self.synthetic_dir, needs=self.needs, splits=("training",))
         except (ValueError, FileNotFoundError) as error:
             if not _is_monai_command(sys.argv):
                 raise

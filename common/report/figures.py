@@ -188,9 +188,7 @@ def forest_plot(entries: Sequence[dict], arms: dict[str, str], colours: dict[str
                 annotation_clip=False,
             )  # fmt: skip
         ax.axvline(0, color="#333333", lw=1)
-        ax.set_yticks(
-            list(height.values()), [f"{group}: {label}" if group == "Dice" else label for group, label in lines]
-        )
+        ax.set_yticks(list(height.values()), [label for _, label in lines])
         for group in groups[1:]:
             top = max(y for line, y in height.items() if line[0] == group)
             ax.axhline(top + 0.8, color="#BBBBBB", lw=0.6)

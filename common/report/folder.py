@@ -20,12 +20,13 @@ __all__ = ["Section", "StudyFolder", "Table", "lesion_ml"]
 
 @dataclass(frozen=True)
 class Table:
-    """Cells are shown as they are: the first column left-aligned, the others right-aligned."""
+    """Cells are shown as they are: the first `words` columns left-aligned, the others, numbers, right-aligned."""
 
     title: str
     columns: list[str]
     rows: list[list[str]]
     note: str = ""
+    words: int = 1
 
 
 @dataclass

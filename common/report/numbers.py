@@ -171,12 +171,14 @@ def forest(frame: pd.DataFrame, study: dict) -> list[dict]:
             rows = paired_rows(frame, arm, study["baseline"])
         except ValueError:
             continue
-        subsets = [("Dice", "all lesions", "dice", rows)]
+        subsets = [("Dice", "Dice, all lesions", "dice", rows)]
         for name, (low, high) in SIZE_BINS.items():
-            subsets.append(("Dice by lesion volume", name, "dice", rows[rows["lesion_ml"].between(low, high, "left")]))
+            subsets.append(
+                ("Dice by lesion volume", f"Dice, {name}", "dice", rows[rows["lesion_ml"].between(low, high, "left")])
+            )
         if rows["seed"].nunique() > 1:
             for seed, part in rows.groupby("seed"):
-                subsets.append(("Dice by seed", f"seed {seed}", "dice", part))
+                subsets.append(("Dice by seed", f"Dice, seed {seed}", "dice", part))
         for metric in ("precision", "recall", "lesion_f1"):
             subsets.append(("Other scores", METRIC_TITLES[metric].title, metric, rows))
         for group, label, metric, part in subsets:

@@ -102,6 +102,6 @@ def _point_at(ax: Axes, mask: np.ndarray) -> None:
     outward = 1 if places[:, 0].mean() >= mask.shape[0] / 2 else -1
     edge = places[:, 0].max() if outward > 0 else places[:, 0].min()
     tip = (edge + 1.2 * outward, places[places[:, 0] == edge, 1].mean())
-    tail = (tip[0] + 0.12 * mask.shape[0] * outward, tip[1])
+    tail = (np.clip(tip[0] + 0.12 * mask.shape[0] * outward, 0, mask.shape[0] - 1), tip[1])
     arrow = {"arrowstyle": "-|>", "color": YELLOW, "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
     ax.annotate("", tip, tail, arrowprops=arrow, annotation_clip=False)

@@ -71,8 +71,7 @@ def _metrics(study: StudyFolder, arms: list[str], table: pd.DataFrame, compared:
             row = table.loc[arm, metric] * title.factor
             n = int(table.loc[arm, metric]["n_cases"])
             partly = f"; n = {n}" if n < table.loc[arm, "dice"]["n_cases"] else ""
-            shown = f"{_number(row['mean'])} ± {_number(row['sd'])} ({_number(row['median'])}{partly})"
-            cells.append(shown if n else "–")
+            cells.append(f"{_spread(row['mean'], row['sd'])} ({_number(row['median'])}{partly})" if n else "–")
         for arm in others:
             row = by_key.get((arm, metric))
             if row is None:
@@ -114,8 +113,8 @@ def _sizes(study: StudyFolder, table: pd.DataFrame) -> Table:
 def _size_cell(row: pd.Series) -> str:
     if not row["n_cases"]:
         return "–"
-    values = [_number(100 * row[key]) for key in ("dice", "dice_sd", "dice_median")]
-    return f"{values[0]} ± {values[1]} ({values[2]}), {100 * row['empty_share']:.0f} %"
+    median, missed = _number(100 * row["dice_median"]), f"{100 * row['empty_share']:.0f} %"
+    return f"{_spread(100 * row['dice'], 100 * row['dice_sd'])} ({median}), {missed}"
 
 
 def _seeds(study: StudyFolder, table: pd.DataFrame) -> Table:
@@ -124,9 +123,9 @@ def _seeds(study: StudyFolder, table: pd.DataFrame) -> Table:
     for seed, row in table.iterrows():
         gains = [100 * (row[arm] - row[study.baseline]) for arm in others]
         rows.append([str(seed), *(_number(100 * value) for value in row), *(_number(gain, "+") for gain in gains)])
-    spread = [_number(100 * value) for value in table.std()]
-    gains = [_number(100 * (table[arm] - table[study.baseline]).std()) for arm in others]
-    rows.append(["SD over seeds", *spread, *gains])
+    if len(table) > 1:
+        gains = [100 * (table[arm] - table[study.baseline]).std() for arm in others]
+        rows.append(["SD over seeds", *(_number(100 * value) for value in table.std()), *map(_number, gains)])
     columns = ["seed", *(study.titles[arm] for arm in table.columns)]
     return Table("Mean Dice (%) by seed", [*columns, *(f"{study.titles[arm]}: difference" for arm in others)], rows)
 
@@ -158,7 +157,7 @@ def losses(study: StudyFolder, section: Section) -> None:
             section,
             figures.loss_curves(runs, colours, {run: study.titles.get(arm, run) for run, arm in arms.items()}),
             f"losses_{bundle}",
-            f"{bundle}: {', '.join(runs) if len(runs) < 3 else f'{len(runs)} runs'}",
+            f"{bundle}, {len(runs)} runs" if len(runs) > 1 else bundle,
             "Means over each epoch; val_... (dashed where it shares a panel): on the validation split.",
         )
     if not groups:
@@ -214,9 +213,9 @@ def provenance(study: StudyFolder, section: Section) -> None:
     stage_rows = [[line["stage"], f"{line['seconds']:.0f}", f"{line['peak_gb']:.1f}"] for line in stages]
     total = f"{sum(line['seconds'] for line in stages) / 60:.1f} minutes together. Memory: peak of the process so far."
     candidates = [
-        Table("Runs", ["run", "bundle", "seed", "weights (SHA-256)", "commit"], rows),
-        Table("Files", ["file", "SHA-256"], [[name, value[:SHORT]] for name, value in hashes.items()]),
-        Table("Readings of the test split", ["time", "run", "weights (SHA-256)", "cases"], readings_rows),
+        Table("Runs", ["run", "bundle", "seed", "weights (SHA-256)", "commit"], rows, words=5),
+        Table("Files", ["file", "SHA-256"], [[name, value[:SHORT]] for name, value in hashes.items()], words=2),
+        Table("Readings of the test split", ["time", "run", "weights (SHA-256)", "cases"], readings_rows, words=3),
         Table("Time per stage", ["stage", "seconds", "peak memory (GB)"], stage_rows, total),
     ]
     section.tables = [table for table in candidates if table.rows]
@@ -239,6 +238,10 @@ def _lines(path: Path) -> list[dict]:
 
 def _number(value: float, sign: str = "") -> str:
     return "–" if math.isnan(value) else f"{value:{sign}.1f}"
+
+
+def _spread(mean: float, sd: float) -> str:
+    return _number(mean) if math.isnan(sd) else f"{_number(mean)} ± {_number(sd)}"
 
 
 def _p(value: float) -> str:

@@ -1,0 +1,104 @@
+"""The study: small enough for a test, by the command that `make demo` runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from common.study import begin, finished_stages, load_study, run_stage, stages
+
+DEMO = "scripts/studies/demo.json"
+
+
+def test_a_scale_replaces_only_what_it_names():
+    small, large = load_study(DEMO, "tiny"), load_study(DEMO)
+    assert small["data"]["size"] == [32, 32, 16]
+    assert small["data"]["seed"] == large["data"]["seed"]
+    assert set(small["arms"]) == set(large["arms"])
+
+
+def test_an_unknown_scale_or_study_is_refused():
+    with pytest.raises(ValueError, match="no scale 'huge'; it has"):
+        load_study(DEMO, "huge")
+    with pytest.raises(FileNotFoundError, match="no such study. Found in that folder: .*demo.json"):
+        load_study("scripts/studies/nothing.json")
+
+
+def test_the_benchmark_asks_for_real_data():
+    with pytest.raises(ValueError, match="set REAL_DATA=DIR"):
+        load_study("scripts/studies/benchmark.json")
+
+
+def test_a_folder_with_another_study_is_refused(tmp_path):
+    begin(load_study(DEMO), tmp_path)
+    with pytest.raises(ValueError, match="holds a study with other .*data"):
+        begin(load_study(DEMO, "tiny"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["demo", "benchmark"])
+def test_the_fixed_segmenter_is_trained_before_the_translator_on_no_other_cases(name, tmp_path):
+    study = json.loads(open(f"scripts/studies/{name}.json").read())
+    todo = stages(study, tmp_path)
+    names = [stage.name for stage in todo]
+    first = f"train {study['baseline']} seed {study['seeds'][0]}"
+    translator = f"train {study['translator']['bundle']}"
+    assert names.index(first) < names.index(translator)
+    by_name = {stage.name: stage.settings for stage in todo}
+    assert by_name[first]["clinical_cases"] == by_name[translator]["clinical_cases"]
+    assert by_name[translator]["segmenter"] == by_name[first]["output_dir"]
+
+
+@pytest.mark.parametrize("name", ["demo", "benchmark"])
+def test_all_arms_take_the_same_number_of_optimiser_steps(name, tmp_path):
+    study = json.loads(open(f"scripts/studies/{name}.json").read())
+    trainings = [s.settings for s in stages(study, tmp_path) if s.name.startswith("train ") and "seed" in s.name]
+    budgets = {(s.get("epochs"), s["draws_per_epoch"], s.get("batch_size")) for s in trainings}
+    assert len(budgets) == 1
+
+
+def test_a_finished_stage_is_not_run_again(tmp_path):
+    calls = []
+    stage = stages(load_study(DEMO, "tiny"), tmp_path)[0]
+    stage = type(stage)(stage.name, stage.settings, lambda: calls.append(1))
+    assert run_stage(stage, tmp_path)
+    assert not run_stage(stage, tmp_path)
+    assert calls == [1]
+
+
+def demo(out, **kwargs):
+    command = [sys.executable, "-m", "scripts.study", "run", "--study", DEMO, "--scale", "tiny", "--out", str(out)]
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "2"}, text=True, **kwargs)
+
+
+@pytest.mark.e2e
+def test_the_demo_is_interrupted_goes_on_and_ends_with_a_report(tmp_path):
+    out = tmp_path / "demo"
+    process = demo(out, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 200
+    while len(finished_stages(out)) < 3 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors[-2000:]
+    assert "run the same command again" in errors
+    before = {name: line["seconds"] for name, line in finished_stages(out).items()}
+
+    process = demo(out)
+    assert process.wait(timeout=400) == 0
+    after = finished_stages(out)
+    assert {name: after[name]["seconds"] for name in before} == before
+    study = load_study(DEMO, "tiny")
+    assert set(after) == {stage.name for stage in stages(study, out)}
+    for arm in study["arms"]:
+        rows = pd.read_csv(out / f"results/{arm}_seed1.csv")
+        assert (rows["lesion_ml"] > 0).sum() == study["data"]["subjects"]["test"]
+    page = (out / "report/index.html").read_text()
+    assert "simulated" in page.lower()
+    assert json.loads((out / "report/summary.json").read_text())
+    readings = (out / "data/test_readings.jsonl").read_text().splitlines()
+    assert len(readings) == len(study["arms"])
