@@ -25,8 +25,8 @@ BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 
 # What `python -m monai.bundle run` takes itself; everything else on its command line must be an id of the config.
 MONAI_FLAGS = {
-    "run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file", "workflow_type",
-    "properties_path", "help",
+    "run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file",
+    "workflow_type", "properties_path", "help",
 }  # fmt: skip
 
 
@@ -118,7 +118,9 @@ def read_settings(run: str | Path) -> dict:
     """
     path = Path(run) / "settings.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{run} is not a run folder: it has no settings.json. Train a bundle with --output_dir {run}.")
+        raise FileNotFoundError(
+            f"{run} is not a run folder: it has no settings.json. Train a bundle with --output_dir {run}."
+        )
     return json.loads(path.read_text())
 
 
@@ -142,7 +144,9 @@ def load_network(
         raise ValueError(f"{run} holds a run of {found['bundle']}, but {bundle} is needed here.")
     path = Path(run) / weights
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not there (yet). Let the training finish its first epochs, or rerun its command.")
+        raise FileNotFoundError(
+            f"{path}: not there (yet). Let the training finish its first epochs, or rerun its command."
+        )
     parser = ConfigParser()
     parser.read_config(str(BUNDLES / found["bundle"] / "configs" / "inference.json"))
     parser.update({key: value for key, value in found["settings"].items() if key in parser})

@@ -181,7 +181,7 @@ def items(
         positive = dataset.select(split, "stroke", has_lesion=True)
         if clinical_cases > len(positive):
             raise ValueError(
-                f"{path}: clinical_cases is {clinical_cases}, but {split} has {len(positive)} stroke cases with a lesion."
+                f"{path}: clinical_cases is {clinical_cases}, but {split} has {len(positive)} stroke cases with one."
             )
         cases = positive[:clinical_cases] + [case for case in cases if case.cohort == "normal"]
     if synthetic_dir:

@@ -40,7 +40,7 @@ def lesion_items(
     kept = [{"lesion": torch.from_numpy(mask[None].astype(np.uint8))} for mask in masks if mask.sum() >= minimum]
     if len(kept) < 2:
         raise ValueError(
-            f"{mask_library or dataset_dir}: {len(kept)} {split} masks of at least {minimum} voxels on the grid {size}; "
+            f"{mask_library or dataset_dir}: {len(kept)} {split} masks of {minimum} voxels or more on the grid {size}; "
             "the lesion GAN needs two or more."
         )
     return kept

@@ -1,4 +1,4 @@
-"""What MONAI's transforms do not do: lesion-free cases, label maps with a lesion, flips that swap sides, single slices."""
+"""What MONAI's transforms do not do: empty masks, label maps with a lesion, flips that swap sides, slices."""
 
 from __future__ import annotations
 

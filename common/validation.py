@@ -141,7 +141,9 @@ class LesionValidation:
         self.affine = grid_affine(size)
         self.minimum = minimum_lesion_voxels(self.affine)
         self.latents = torch.randn(count, latent_size, generator=torch.Generator().manual_seed(seed))
-        self.truth = [mask_features(convert_to_numpy(masks[i]["lesion"])[0] > 0.5, self.affine) for i in range(len(masks))]
+        self.truth = [
+            mask_features(convert_to_numpy(masks[i]["lesion"])[0] > 0.5, self.affine) for i in range(len(masks))
+        ]
 
     def __call__(self, engine: Engine, batch: dict) -> dict[str, float]:
         drawn = []
@@ -151,7 +153,10 @@ class LesionValidation:
         masks = np.concatenate(drawn)
         kept = [mask for mask in masks if mask.sum() >= self.minimum]
         engine.state.panels = [
-            {f"mask {i}": (mask.sum(2).astype(float), 0, mask.shape[2] / 2, RED) for i, mask in enumerate(masks[k::8][:6])}
+            {
+                f"mask {i}": (mask.sum(2).astype(float), 0, mask.shape[2] / 2, RED)
+                for i, mask in enumerate(masks[k::8][:6])
+            }
             for k in range(3)
         ]
         if len(kept) < 8:  # too few for a distribution: the worst distance, so that such an epoch is never the best

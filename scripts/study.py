@@ -43,7 +43,8 @@ def status(out: str) -> None:
         definition = json.load(file)
     for stage in stages(definition, out):
         line = done.get(stage.name)
-        print(f"{'done' if line else 'open':5s} {f'{line["seconds"]:8.0f} s' if line else ' ' * 10}  {stage.name}")
+        took = f"{line['seconds']:8.0f} s" if line else ""
+        print(f"{'done' if line else 'open'} {took:>10s}  {stage.name}")
 
 
 def report(out: str) -> None:

@@ -16,6 +16,8 @@ from common.datalists import Case, Dataset, write_dataset
 from common.grids import grid_affine, voxel_ml, write_volume
 from common.labels import PARENCHYMA, inject
 
+pytest_plugins = ["synthetic_world"]
+
 os.environ.setdefault("MONAI_FAIL_ON_DUPLICATE_CONFIG", "1")
 
 # Unequal on purpose, so that a swapped axis shows; divisible by 8, so that networks with three levels take it.

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from common.datalists import Case, write_dataset
+from common.evaluation import describe_results, evaluate
 from common.grids import grid_affine, write_volume
 from common.results import read_results
-from common.evaluation import describe_results, evaluate
 from scripts.evaluate import main
 
 SIZE = (7, 8, 9)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -42,7 +43,7 @@ def test_a_folder_with_another_study_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["demo", "benchmark"])
 def test_the_fixed_segmenter_is_trained_before_the_translator_on_no_other_cases(name, tmp_path):
-    study = json.loads(open(f"scripts/studies/{name}.json").read())
+    study = json.loads(Path(f"scripts/studies/{name}.json").read_text())
     todo = stages(study, tmp_path)
     names = [stage.name for stage in todo]
     first = f"train {study['baseline']} seed {study['seeds'][0]}"
@@ -55,7 +56,7 @@ def test_the_fixed_segmenter_is_trained_before_the_translator_on_no_other_cases(
 
 @pytest.mark.parametrize("name", ["demo", "benchmark"])
 def test_all_arms_take_the_same_number_of_optimiser_steps(name, tmp_path):
-    study = json.loads(open(f"scripts/studies/{name}.json").read())
+    study = json.loads(Path(f"scripts/studies/{name}.json").read_text())
     trainings = [s.settings for s in stages(study, tmp_path) if s.name.startswith("train ") and "seed" in s.name]
     budgets = {(s.get("epochs"), s["draws_per_epoch"], s.get("batch_size")) for s in trainings}
     assert len(budgets) == 1

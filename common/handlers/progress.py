@@ -34,7 +34,10 @@ class Progress:
         self._bar = tqdm(total=total, initial=done, desc=self.name, unit="step", mininterval=1)
 
     def _advance(self, engine: Engine) -> None:
-        shown = {"epoch": f"{engine.state.epoch}/{engine.state.max_epochs}", "loss": f"{engine.state.output['loss']:.3f}"}
+        shown = {
+            "epoch": f"{engine.state.epoch}/{engine.state.max_epochs}",
+            "loss": f"{engine.state.output['loss']:.3f}",
+        }
         known = [row[self.metric] for row in self.history.rows[-50:] if self.metric in row]
         if known:
             shown[self.metric] = f"{known[-1]:.3f}"

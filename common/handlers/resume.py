@@ -99,7 +99,9 @@ class Resume:
             return
         found = json.loads(path.read_text())
         if found["bundle"] != self.bundle:
-            raise ValueError(f"{self.folder} holds a run of {found['bundle']}, not of {self.bundle}. Use another folder.")
+            raise ValueError(
+                f"{self.folder} holds a run of {found['bundle']}, not of {self.bundle}. Use another folder."
+            )
         keys = sorted(set(found["settings"]) | set(self.settings))
         changed = [
             f"{key}: {found['settings'].get(key)!r} -> {self.settings.get(key)!r}"
@@ -134,7 +136,9 @@ class Resume:
         try:
             self.publish.load_state_dict(weights)
         except RuntimeError as error:
-            raise ValueError(f"--pretrained {path}: its network differs from the one configured here. {error}") from error
+            raise ValueError(
+                f"--pretrained {path}: its network differs from the one configured here. {error}"
+            ) from error
 
     def _save(self, engine: Engine) -> None:
         if self.rank:

@@ -54,11 +54,10 @@ def examples(study: StudyFolder, section: Section) -> None:
         pictures.example_maps(rows, data.spacing, f"{study.real_word} stroke DWI"),
         "examples",
         "From anatomy to synthetic DWI",
-        "One axial slice per case, the one with most lesion; arrows point at the lesion. From left: healthy anatomy of "
-        "the donor, the same with the drawn lesion (red) injected, the DWI that the translator makes of it, and a "
-        f"{study.real_word} stroke DWI of the clinical training cases whose lesion is about as large (another subject: "
-        "no voxel of it was copied). Cases were chosen by lesion volume (90th, 70th, 50th and 25th percentile), not by "
-        "looks.",
+        "One axial slice per case, the one with most lesion; the patient's right is on the left. Arrows point at the "
+        "lesion. From left: healthy anatomy of the donor, the same with the drawn lesion (red) injected, the DWI that "
+        f"the translator makes of it, and the {study.real_word} DWI of the clinical training case whose lesion is "
+        "closest in volume. Cases were chosen by lesion volume (90th, 70th, 50th and 25th percentile), not by looks.",
     )
 
 
@@ -107,8 +106,9 @@ def segmentation_examples(study: StudyFolder, section: Section) -> None:
         pictures.segmentations(rows, arms, study.colours, data.spacing),
         "segmentations",
         "Test cases: truth (yellow) and what each arm finds",
-        f"Slice with most lesion; seed {seed}. Cases were chosen by lesion volume (90th, 50th and 15th percentile of "
-        f"the test split), not by score. Dice is that of the whole volume. {each}.",
+        f"Slice with most lesion, the patient's right is on the left; seed {seed}. Cases were chosen by lesion "
+        "volume (90th, 50th and 15th percentile of the test split), not by score. Dice is that of the "
+        f"whole volume. {each}.",
     )
 
 

@@ -94,7 +94,7 @@ class StudyFolder:
         files = [self.result_file(*run) for run in self.expected_runs]
         files = [file for file in files if file.is_file()]
         if not files:
-            raise FileNotFoundError("no run has been scored on the test split")
+            raise FileNotFoundError("scores of the runs on the test split (results/)")
         frame = read_results(files)
         return frame[frame["epoch"].isna()]
 

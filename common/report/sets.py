@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.stats import wasserstein_distance
 
 from ..bundles import load_network, read_settings
-from ..datalists import Case
+from ..datalists import Case, Dataset
 from ..fidelity import QUARTILES, contrast_of, ks_distances, mask_features, mean_ks, recovered_dice, tissue_sd
 from ..grids import grid_affine, read_volume, spacing_of
 from ..lesions import lesion_items
@@ -28,7 +29,7 @@ def fidelity(study: StudyFolder, section: Section) -> None:
     """Lesion contrast and recovered Dice, synthetic against real."""
     data, synthetic = study.data, study.synthetic
     spread = tissue_sd(data)
-    sets = {study.real_word: contrast_of(data, spread), "synthetic": contrast_of(synthetic, spread)}
+    sets = {study.real_word: contrast_of(_first(data), spread), "synthetic": contrast_of(_first(synthetic), spread)}
     panels, colours = [("lesion contrast (SD of the tissue)", sets)], _pair(study)
     if not all(sets.values()):
         section.missing.append("lesion contrast: no case of one set has an anatomy and a lesion")
@@ -215,6 +216,11 @@ def intensities(study: StudyFolder, section: Section) -> None:
         "Voxels of the brain (paper, Fig. 5). Lines: mean over cases; bands: quartiles over cases. The right panel "
         "shows the same on a logarithmic scale, where lesions are.",
     )
+
+
+def _first(dataset: Dataset) -> Dataset:
+    """A data set of its first training cases with a lesion."""
+    return replace(dataset, cases=tuple(dataset.select("training", has_lesion=True)[:MOST_CASES]))
 
 
 def _density(case: Case) -> np.ndarray:

@@ -23,6 +23,8 @@ def scores(study: StudyFolder, section: Section) -> None:
     """Test scores of all arms: tables, paired differences, forest plot."""
     frame = study.results
     section.missing += [f"score of {run}" for run in study.open_scores()]
+    if section.missing:
+        section.notes.append("Differences are taken over the seeds that both arms have been scored with so far.")
     tables = summary(frame)
     compared = differences(frame, study.settings)
     section.numbers = {
@@ -161,7 +163,7 @@ def losses(study: StudyFolder, section: Section) -> None:
             "Means over each epoch; val_... (dashed where it shares a panel): on the validation split.",
         )
     if not groups:
-        raise FileNotFoundError("no run has trained an epoch (runs/*/losses.csv)")
+        raise FileNotFoundError("the first epoch of a run (runs/*/losses.csv)")
 
 
 def provenance(study: StudyFolder, section: Section) -> None:

@@ -14,8 +14,8 @@ ids = [path.name for path in BUNDLES]
 
 # What a resumed run may differ in: where things are, how long and how often, how fast.
 NOT_SETTINGS = {
-    "bundle_root", "output_dir", "device", "epochs", "patience", "val_interval", "keep_last", "cache_rate", "num_workers",
-    "imports",
+    "bundle_root", "output_dir", "device", "epochs", "patience", "val_interval", "keep_last", "cache_rate",
+    "num_workers", "imports",
 }  # fmt: skip
 
 
@@ -70,7 +70,9 @@ def test_the_metadata_fit_monais_schema(bundle):
     if not Path(schema).is_file():
         pytest.skip("set META_SCHEMA=FILE to MONAI's meta_schema_20240725.json")
     jsonschema = pytest.importorskip("jsonschema")
-    jsonschema.validate(json.loads((bundle / "configs/metadata.json").read_text()), json.loads(Path(schema).read_text()))
+    jsonschema.validate(
+        json.loads((bundle / "configs/metadata.json").read_text()), json.loads(Path(schema).read_text())
+    )
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=ids)

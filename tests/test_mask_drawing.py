@@ -1,0 +1,90 @@
+"""Masks from the GAN."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from synthetic_world import (
+    MINIMUM,
+    SIZE,
+    Blobs,
+    content,
+    times,
+)
+
+from common import mask_drawing
+from common.grids import read_volume
+from common.synthesis import draw_masks, latent_items
+
+
+def test_masks_have_the_minimum_size_and_rejections_are_logged(tmp_path, runs):
+    draw_masks(runs[0], 20, seed=3, out=tmp_path / "masks")
+
+    log = json.loads((tmp_path / "masks" / "masks.json").read_text())
+    volumes = [read_volume(path)[0] for path in sorted((tmp_path / "masks").glob("*.nii.gz"))]
+    assert len(volumes) == 20
+    assert min(volume.sum() for volume in volumes) >= MINIMUM
+    assert log["rejected"]
+    assert all(voxels < MINIMUM for tries in log["rejected"].values() for voxels in tries)
+
+
+def test_mask_is_the_first_latent_of_its_number_that_is_large_enough(tmp_path, runs):
+    draw_masks(runs[0], 20, seed=3, out=tmp_path / "masks")
+    log = json.loads((tmp_path / "masks" / "masks.json").read_text())["rejected"]
+
+    for number in range(1, 21):
+        attempt = len(log.get(f"mask_{number:05d}", []))
+        noise = torch.from_numpy(mask_drawing.latent(3, number, attempt, 5))[None]
+        np.testing.assert_array_equal(
+            read_volume(tmp_path / "masks" / f"mask_{number:05d}.nii.gz")[0], Blobs()(noise)[0, 1] > 0.5
+        )
+
+
+def test_masks_after_an_interruption_are_the_same_and_finished_ones_are_not_touched(tmp_path, runs):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    draw_masks(runs[0], 20, seed=3, out=whole)
+    draw_masks(runs[0], 20, seed=3, out=broken)
+    for number in (4, 5, 17):
+        (broken / f"mask_{number:05d}.nii.gz").unlink()
+    finished = {name: time for name, time in times(broken).items() if name.startswith("mask_")}
+
+    draw_masks(runs[0], 20, seed=3, out=broken)
+
+    assert content(broken) == content(whole)
+    assert finished.items() <= times(broken).items()
+
+
+def test_more_masks_begin_with_those_of_a_smaller_count(tmp_path, runs):
+    draw_masks(runs[0], 5, seed=3, out=tmp_path / "a")
+    draw_masks(runs[0], 20, seed=3, out=tmp_path / "a")
+    draw_masks(runs[0], 20, seed=3, out=tmp_path / "b")
+
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_masks_of_another_seed_in_the_same_folder_are_refused_by_name(tmp_path, runs):
+    draw_masks(runs[0], 2, seed=3, out=tmp_path / "masks")
+
+    with pytest.raises(ValueError, match="seed 3 instead of 4"):
+        draw_masks(runs[0], 2, seed=4, out=tmp_path / "masks")
+
+
+def test_masks_into_a_folder_of_something_else_are_refused(tmp_path, runs):
+    with pytest.raises(ValueError, match=r"has no masks\.json"):
+        draw_masks(runs[0], 2, seed=3, out=runs[1])
+
+
+def test_generator_that_draws_nothing_is_given_up(tmp_path, runs, monkeypatch):
+    monkeypatch.setattr(Blobs, "forward", lambda self, noise: torch.zeros(len(noise), 2, *SIZE))
+
+    with pytest.raises(ValueError, match=r"in a row have fewer than \d+ voxels.*train it longer"):
+        draw_masks(runs[0], 2, seed=3, out=tmp_path / "masks")
+
+
+def test_inference_items_are_the_first_latents_of_the_masks():
+    items = latent_items(seed=3, count=2, latent_size=5)
+
+    np.testing.assert_array_equal([item["image"] for item in items], [mask_drawing.latent(3, n, 0, 5) for n in (1, 2)])
