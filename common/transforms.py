@@ -11,7 +11,7 @@ from monai.transforms import MapTransform, RandomizableTransform, Transform
 
 from .labels import LESION, MIRROR, PARENCHYMA
 
-__all__ = ["EmptyLesiond", "LabelMapd", "RandMirrord", "RandSliced"]
+__all__ = ["EmptyLesiond", "LabelMapd", "RandIntensityd", "RandMirrord", "RandSliced"]
 
 
 class EmptyLesiond(Transform):
@@ -71,6 +71,31 @@ class RandMirrord(RandomizableTransform, MapTransform):
         for key in self.key_iterator(result):
             flipped = torch.flip(result[key], (1,))
             result[key] = self.table.to(flipped.device)[flipped.long()] if key in self.label_keys else flipped
+        return result
+
+
+class RandIntensityd(RandomizableTransform, MapTransform):
+    """Scale the signal and bend its curve, as scanners and the clipping at the 99.5th percentile do to whole volumes.
+
+    The signal m = (x + 1) / 2 becomes clip(scale * m ** gamma, 0, 1), so that the background stays -1. Scale and gamma
+    are drawn log-uniformly from [1 / (1 + range), 1 + range].
+
+    Args:
+        keys: images in [-1, 1].
+        scale, gamma: ranges; 0 changes nothing.
+    """
+
+    def __init__(self, keys: KeysCollection, scale: float, gamma: float):
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self)
+        self.scale, self.gamma = scale, gamma
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        result = dict(data)
+        factor, power = (float(np.exp(self.R.uniform(-1, 1) * np.log1p(r))) for r in (self.scale, self.gamma))
+        for key in self.key_iterator(result):
+            signal = ((result[key] + 1) / 2).clamp(0, 1)
+            result[key] = (factor * signal**power).clamp(0, 1) * 2 - 1
         return result
 
 

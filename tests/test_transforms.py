@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from common.labels import LESION, MIRROR
-from common.transforms import EmptyLesiond, LabelMapd, RandMirrord, RandSliced
+from common.transforms import EmptyLesiond, LabelMapd, RandIntensityd, RandMirrord, RandSliced
 
 SHAPE = (1, 7, 8, 9)
 
@@ -55,3 +55,17 @@ def test_the_lesion_share_decides_how_often_a_lesion_slice_is_cut():
     transform = RandSliced("label_map", lesion_share=0.6).set_random_state(2)
     hits = np.mean([bool((transform({"label_map": label_map})["label_map"] == LESION).any()) for _ in range(600)])
     assert abs(hits - (0.6 + 0.4 / 9)) < 0.06
+
+
+def test_intensities_change_in_order_within_the_range_and_the_background_stays():
+    image = torch.linspace(-1, 1, 50).reshape(1, 50)
+    changed = RandIntensityd("image", scale=0.4, gamma=0.4).set_random_state(3)({"image": image})["image"]
+    assert changed[0, 0] == -1
+    assert changed.max() <= 1
+    assert (changed.diff() >= 0).all()
+    assert not torch.allclose(changed, image, atol=0.05)
+
+
+def test_no_intensity_range_changes_nothing():
+    image = torch.linspace(-1, 1, 50).reshape(1, 50)
+    assert torch.allclose(RandIntensityd("image", scale=0.0, gamma=0.0)({"image": image})["image"], image, atol=1e-6)
