@@ -9,11 +9,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .datalists import Dataset
-from .grids import read_volume
-from .labels import LESION, PARENCHYMA, TISSUE_OF, TISSUES, inject
+from .labels import LESION, PARENCHYMA, TISSUE_OF, TISSUES
 
-__all__ = ["add_rician", "missing_noise", "noise_level", "noise_levels"]
+__all__ = ["add_rician", "missing_noise", "noise_level"]
 
 # In plane only, for slices are thick. Blind to constants, slopes and straight edges along an axis; white noise keeps
 # its standard deviation (J. Immerkaer, Fast noise variance estimation, CVIU 1996).
@@ -45,29 +43,6 @@ def noise_level(image: np.ndarray, label_map: np.ndarray) -> float:
         return float("nan")
     residual = ndimage.convolve(np.asarray(image, float), HIGH_PASS, mode="nearest")[region]
     return float(MAD_TO_SD * np.median(np.abs(residual - np.median(residual))))
-
-
-def noise_levels(dataset: Dataset) -> np.ndarray:
-    """Noise of each training image that has an anatomy, in file order; images too small to tell are left out.
-
-    Raises:
-        ValueError: no image tells.
-    """
-    levels = []
-    for case in dataset.select("training"):
-        if case.anatomy is None:
-            continue
-        label_map = read_volume(case.anatomy)[0].astype(np.uint8)
-        if case.label is not None:
-            label_map = inject(label_map, read_volume(case.label)[0])
-        levels.append(noise_level(read_volume(case.image)[0], label_map))
-    found = np.array(levels)[np.isfinite(levels)]
-    if not len(found):
-        raise ValueError(
-            f"{dataset.folder / 'dataset.json'}: no training case has an anatomy with enough brain to measure noise. "
-            "Use `--noise none`."
-        )
-    return found
 
 
 def missing_noise(target: float, own: float) -> float:

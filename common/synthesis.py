@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from .appearance import appearances, apply_appearance, references
 from .bundles import load_network, read_settings, sha256
 from .datalists import COHORTS, Case, Dataset, read_dataset, refuse_foreign_donors, write_dataset
 from .grids import minimum_lesion_voxels, read_volume, write_volume
 from .labels import LESION
 from .mask_drawing import draw_masks, latent_items
-from .noise import add_rician, missing_noise, noise_level, noise_levels
 from .placement import MaskPool, MaskQueue, Placement, place_lesion, read_pool
 from .resumable import begin_folder, refuse_count, write_json
 from .translation import default_device, translate_volume
 
 __all__ = ["choose_donors", "draw_masks", "latent_items", "place_lesion", "synthesize_images", "translate_volume"]
 
-NOISE = ("auto", "none")
+CHOICES = ("auto", "none")
 
 
 def choose_donors(dataset: Dataset, donors: str | Sequence[str]) -> list[Case]:
@@ -63,6 +63,7 @@ def synthesize_images(
     masks: str | Path | None = None,
     count: int | None = None,
     noise: str = "auto",
+    brightness: str = "auto",
     donors: str | Sequence[str] = "normal",
 ) -> Path:
     """Make a synthetic data set: anatomies of training donors, with lesions, translated into images.
@@ -74,8 +75,8 @@ def synthesize_images(
         out: data set to make; finished cases in it stay as they are.
         masks: folder of `draw_masks`, or a mask library; None: lesion-free brains.
         count: cases; default one per donor. More than donors go through them again, with other masks.
-        noise: "auto" adds what the translator smoothed away, case by case at the level of a training image that is
-            drawn at random; "none" does not.
+        noise, brightness: "auto" gives each case the noise and the white matter level of a training image that the
+            translator saw, drawn at random (`common.appearance`); "none" leaves what the translator made.
         donors: see `choose_donors`.
 
     Returns:
@@ -87,8 +88,9 @@ def synthesize_images(
     dataset = read_dataset(data)
     if dataset.synthetic:
         raise ValueError(f"{data} is a synthetic set; donors come from the real one.")
-    if noise not in NOISE:
-        raise ValueError(f"--noise {noise!r} is not known; expected one of {NOISE}.")
+    for flag, value in (("noise", noise), ("brightness", brightness)):
+        if value not in CHOICES:
+            raise ValueError(f"--{flag} {value!r} is not known; expected one of {CHOICES}.")
     chosen = choose_donors(dataset, donors)
     count = len(chosen) if count is None else count
     refuse_count(count)
@@ -104,6 +106,7 @@ def synthesize_images(
         "masks_sha256": pool.sha256() if pool else None,
         "seed": seed,
         "noise": noise,
+        "brightness": brightness,
         "donors": donors if isinstance(donors, str) else list(donors),
     }
     out = Path(out)
@@ -112,7 +115,9 @@ def synthesize_images(
     if done > count:
         raise ValueError(f"{out} holds {done} cases, --count {count} asks for fewer. Choose another --out.")
 
-    levels = noise_levels(dataset) if noise == "auto" else None
+    wanted = {"noise": noise == "auto", "brightness": brightness == "auto"}
+    seen = references(dataset, pool is not None, settings.get("clinical_cases"))
+    targets = appearances(seen, dataset.folder) if any(wanted.values()) else None
     queue = MaskQueue(len(pool.ids), seed) if pool else None
     cases = []
     for number in tqdm(range(1, count + 1), desc=f"{bundle} cases", unit="case"):
@@ -128,9 +133,10 @@ def synthesize_images(
             continue
         label_map = placement.label_map if placement else anatomy
         image = translate_volume(network, label_map, settings["num_labels"], settings.get("precision", "fp32"))
-        added = None
-        if levels is not None:
-            image, added = _add_noise(image, label_map, levels, np.random.default_rng([seed, number]))
+        given = None
+        if targets:
+            rng = np.random.default_rng([seed, number])
+            image, given = apply_appearance(image, label_map, targets[rng.integers(len(targets))], rng=rng, **wanted)
         write_volume(case.image, image, dataset.affine)
         write_volume(case.anatomy, anatomy, dataset.affine)
         if placement:
@@ -146,7 +152,7 @@ def synthesize_images(
             "bundle": bundle,
             "model_sha256": model_hash,
             "seeds": {"seed": seed, "case": number},
-            "noise": added,
+            "appearance": given,
             "versions": header["versions"],
         }
         write_json(case.sidecar, sidecar)  # last: a case with a sidecar is whole
@@ -173,16 +179,6 @@ def _read_anatomy(donor: Case, dataset: Dataset) -> np.ndarray:
     if anatomy.min() < 0 or anatomy.max() >= LESION:
         raise ValueError(f"{donor.anatomy}: anatomy of donor {donor.subject} holds ids outside 0 to {LESION - 1}.")
     return anatomy.astype(np.uint8)
-
-
-def _add_noise(
-    image: np.ndarray, label_map: np.ndarray, levels: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, dict]:
-    """The image with the noise of a real one, and its levels for the sidecar."""
-    target, own = float(rng.choice(levels)), noise_level(image, label_map)
-    sigma = missing_noise(target, 0.0 if np.isnan(own) else own)
-    entry = {"target": target, "own": None if np.isnan(own) else own, "added": sigma}
-    return add_rician(image, label_map > 0, sigma, rng), entry
 
 
 def _lesion_entry(placement: Placement | None, pool: MaskPool | None, dataset: Dataset) -> dict:

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from common.appearance import appearances
 from common.datalists import Case, write_dataset
 from common.grids import grid_affine, write_volume
-from common.noise import add_rician, missing_noise, noise_level, noise_levels
+from common.noise import add_rician, missing_noise, noise_level
 
 SIZE = (40, 48, 7)
 GREY = {0: -1.0, 1: 0.0, 3: 0.25, 27: -0.8, 28: 0.9}
@@ -113,14 +114,4 @@ def test_rician_noise_lifts_what_is_dark():
 def test_levels_of_a_data_set_are_those_of_its_training_images(tmp_path):
     dataset = write_real(tmp_path, [0.03, 0.1])
 
-    np.testing.assert_allclose(noise_levels(dataset), [0.03, 0.1], rtol=0.2)
-
-
-def test_data_set_without_anatomies_is_refused(tmp_path):
-    image, _ = brain()
-    write_volume(tmp_path / "a.nii.gz", image, grid_affine(SIZE))
-    header = {"name": "n", "simulated": True, "synthetic": False, "size": SIZE, "affine": grid_affine(SIZE)}
-    case = Case("a", "normal", "training", tmp_path / "a.nii.gz", None, None, None)
-
-    with pytest.raises(ValueError, match="noise none"):
-        noise_levels(write_dataset(tmp_path, header, [case]))
+    np.testing.assert_allclose([a.noise for a in appearances(dataset.cases, tmp_path)], [0.03, 0.1], rtol=0.2)

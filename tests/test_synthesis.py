@@ -43,8 +43,8 @@ def test_synthetic_set_is_a_data_set_that_says_where_it_came_from(tmp_path, worl
 
 
 def test_lesion_changes_the_image_there(tmp_path, world):
-    synthesize_images(out=tmp_path / "stroke", noise="none", **world)
-    synthesize_images(out=tmp_path / "normal", noise="none", **(world | {"masks": None}))
+    synthesize_images(out=tmp_path / "stroke", noise="none", brightness="none", **world)
+    synthesize_images(out=tmp_path / "normal", noise="none", brightness="none", **(world | {"masks": None}))
 
     for ill, healthy in zip(read_dataset(tmp_path / "stroke").cases, read_dataset(tmp_path / "normal").cases):
         lesion = read_volume(ill.label)[0] > 0
@@ -120,7 +120,7 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(tmp_path, world, 
 
 def test_noise_of_the_real_images_comes_back(tmp_path, world, monkeypatch):
     monkeypatch.setattr(synthesis, "load_network", lambda run, bundle, device: Flat().eval())
-    synthesize_images(out=tmp_path / "smooth", noise="none", **world)
+    synthesize_images(out=tmp_path / "smooth", noise="none", brightness="none", **world)
     synthesize_images(out=tmp_path / "noisy", **world)
 
     levels = {}

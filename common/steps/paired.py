@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from ..labels import LESION
 from .iteration import autocast, checked_precision, fetch, finish, frozen, one_hot, update
 
 __all__ = ["PairedStep"]
@@ -31,6 +32,8 @@ class PairedStep:
         adversarial_weight: of the adversarial term; 0 trains on L1 alone and leaves the discriminator as it is.
         precision: "bf16" or "fp32", of the forward passes; losses are always fp32.
         average: moving average of the generator, updated after it.
+        lesion_weight: of lesion pixels in the L1 term; 1 is the paper. Lesions are 1 % of the pixels, so that a short
+            training learns them last.
 
     A batch holds "label_map" (B, 1, H, W), ids, and "image" (B, 1, H, W) in [-1, 1]. Returns "loss" (the generator's),
     "g_l1" and, unless on L1 alone, "g_adversarial", "d_loss", and the mean logits "d_real" and "d_fake".
@@ -51,6 +54,7 @@ class PairedStep:
         adversarial_weight: float = 1.0,
         precision: str = "bf16",
         average: AveragedModel | None = None,
+        lesion_weight: float = 1.0,
     ):
         self.generator = generator
         self.discriminator = discriminator
@@ -62,6 +66,7 @@ class PairedStep:
         self.adversarial_weight = adversarial_weight
         self.precision = checked_precision(precision)
         self.average = average
+        self.lesion_weight = lesion_weight
 
     def __call__(self, engine: Engine, batch: Mapping) -> dict[str, float]:
         label = one_hot(fetch(engine, batch, "label_map"), self.num_labels)  # (B, L, H, W)
@@ -95,7 +100,8 @@ class PairedStep:
         self, engine: Engine, label: torch.Tensor, real: torch.Tensor, fake: torch.Tensor
     ) -> dict[str, float]:
         # 2. Generator: fool the discriminator, stay close to the scan.
-        l1 = (fake - real).abs().mean()
+        weight = 1 + (self.lesion_weight - 1) * label[:, LESION : LESION + 1] if self.lesion_weight != 1 else 1
+        l1 = ((fake - real).abs() * weight).mean()
         if not self.adversarial_weight:
             return {"loss": update(engine, self.g_optimizer, "loss", self.l1_weight * l1), "g_l1": l1.item()}
         with frozen(self.discriminator):

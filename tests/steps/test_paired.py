@@ -137,3 +137,25 @@ def test_the_average_follows_the_generator(train):
 
     assert average.n_averaged == 3
     assert not torch.equal(average.module.head[0].weight, generator.head[0].weight)
+
+
+def test_lesion_pixels_weigh_as_much_as_they_are_told_to(train):
+    class Grey(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.level = nn.Parameter(torch.zeros(()))
+
+        def forward(self, label):
+            return self.level.expand(len(label), 1, *label.shape[2:])
+
+    label_map = torch.full((1, 1, 2, 4), 3, dtype=torch.uint8)
+    label_map[..., 0] = 28  # a quarter lesion
+    data = {"label_map": label_map, "image": torch.ones(1, 1, 2, 4)}
+
+    generator = Grey()
+    optimizers = [torch.optim.SGD(generator.parameters(), 0.0) for _ in range(2)]
+    step = PairedStep(
+        generator, nn.Identity(), *optimizers, least_squares, l1_weight=1, num_labels=29, adversarial_weight=0,
+        precision="fp32", lesion_weight=5,
+    )  # fmt: skip
+    assert train(step, [data])[0]["g_l1"] == pytest.approx(0.75 + 5 * 0.25)
