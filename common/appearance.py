@@ -20,7 +20,7 @@ from .noise import add_rician, missing_noise, noise_level
 __all__ = ["Appearance", "appearances", "apply_appearance", "match_brightness", "references", "white_matter_level"]
 
 WHITE_MATTER = TISSUES.index("white matter")
-GAMMA_RANGE = (0.4, 2.5)
+GAMMA_RANGE = (0.3, 4.0)
 
 
 class Appearance(NamedTuple):
@@ -81,7 +81,7 @@ def white_matter_level(image: np.ndarray, label_map: np.ndarray) -> float:
 def match_brightness(image: np.ndarray, label_map: np.ndarray, white_matter: float) -> np.ndarray:
     """Scale an image as real ones are, its 99.5th percentile in the brain at 1, and bend it to a white matter level.
 
-    The signal (x + 1) / 2 becomes (signal / p99.5) ** gamma, monotone, with gamma between 0.4 and 2.5.
+    The signal (x + 1) / 2 becomes (signal / p99.5) ** gamma, monotone, with gamma between 0.3 and 4.
 
     Args:
         image: (H, W, D) in [-1, 1]; -1 in the background stays.
