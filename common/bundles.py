@@ -35,7 +35,7 @@ class Preflight:
 
     Args:
         dataset_dir: data set to check; None if the bundle trains on something else.
-        output_dir: run folder; gets environment.json.
+        output_dir: run folder; gets environment.json. None: nothing is written.
         synthetic_dir: synthetic data set to check as well, or None.
         needs: files that every case must have.
         splits: of the data set that are used.
@@ -45,13 +45,13 @@ class Preflight:
     def __init__(
         self,
         dataset_dir: str | None,
-        output_dir: str,
+        output_dir: str | None,
         needs: Iterable[str],
         splits: Iterable[str] = ("training", "validation"),
         paths: Mapping[str, str | None] | None = None,
         synthetic_dir: str | None = None,
     ):
-        self.dataset_dir, self.output_dir, self.synthetic_dir = dataset_dir, Path(output_dir), synthetic_dir
+        self.dataset_dir, self.output_dir, self.synthetic_dir = dataset_dir, output_dir, synthetic_dir
         self.needs, self.splits, self.paths = tuple(needs), tuple(splits), dict(paths or {})
 
     def __call__(self) -> None:
@@ -70,8 +70,11 @@ class Preflight:
                 raise
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        (self.output_dir / "environment.json").write_text(json.dumps(describe_environment(), indent=1))
+        if self.output_dir is None:
+            return
+        folder = Path(self.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "environment.json").write_text(json.dumps(describe_environment(), indent=1))
 
 
 def refuse_unknown_flags(arguments: list[str]) -> None:
@@ -105,9 +108,14 @@ def train(bundle: str, overlays: Iterable[str] = (), **overrides: Any) -> None:
     workflow = ConfigWorkflow(
         files, meta_file=str(folder / "metadata.json"), logging_file=False, workflow_type="train", **overrides
     )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+    try:
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    except RuntimeError as error:  # MONAI wraps what an expression raises
+        if isinstance(error.__cause__, ValueError | OSError):
+            raise error.__cause__ from None
+        raise
 
 
 def read_settings(run: str | Path) -> dict:

@@ -6,6 +6,7 @@ subject, source brain, source mask or donor stands on both sides of a split.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ __all__ = [
     "Dataset",
     "read_dataset",
     "write_dataset",
+    "fingerprint",
     "items",
     "size_of",
     "refuse_foreign_donors",
@@ -51,7 +53,17 @@ class Case:
     @cached_property
     def source(self) -> dict:
         """The sidecar: where the case came from ({} without one)."""
-        return json.loads(self.sidecar.read_text()) if self.sidecar else {}
+        if not self.sidecar:
+            return {}
+        try:
+            content = json.loads(self.sidecar.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{self.sidecar}: sidecar of subject {self.subject} is not valid JSON ({error}). Restore it."
+            ) from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{self.sidecar}: sidecar of subject {self.subject} is no JSON object. Restore it.")
+        return content
 
 
 @dataclass(frozen=True)
@@ -152,6 +164,11 @@ def size_of(dataset_dir: str) -> list[int]:
     return list(read_dataset(dataset_dir).size)
 
 
+def fingerprint(dataset_dir: str) -> str:
+    """SHA-256 of dataset.json: which cases there are and which split each is in."""
+    return hashlib.sha256((Path(dataset_dir) / "dataset.json").read_bytes()).hexdigest()
+
+
 def items(
     dataset_dir: str,
     split: str,
@@ -186,24 +203,24 @@ def items(
         cases = positive[:clinical_cases] + [case for case in cases if case.cohort == "normal"]
     if synthetic_dir:
         synthetic = read_dataset(synthetic_dir)
-        refuse_foreign_donors(dataset, synthetic)
         if synthetic.size != dataset.size:
             raise ValueError(f"{synthetic.folder}: grid {synthetic.size}, but {path} has {dataset.size}.")
+        refuse_foreign_donors(dataset, synthetic)
         cases = cases + synthetic.select("training", has_lesion=True if lesions_only else None)
     if not cases:
         what = "cases with a lesion" if lesions_only else "cases"
         raise ValueError(
             f"{path}: no {split} {what}. `python -m scripts.data split --data {dataset_dir}` assigns some."
         )
-    return [_item(case, needs, dataset.folder, path) for case in cases]
+    real = {case.image for case in dataset.cases}
+    return [_item(case, needs, "real" if case.image in real else "synthetic", path) for case in cases]
 
 
-def _item(case: Case, needs: Iterable[str], real: Path, path: Path) -> dict:
+def _item(case: Case, needs: Iterable[str], source: str, path: Path) -> dict:
     files = {key: getattr(case, key) for key in needs}
     lacking = [key for key, file in files.items() if file is None and key != "label"]
     if lacking:
         raise ValueError(f"{path}: subject {case.subject} has no {' and no '.join(lacking)}, needed here.")
-    source = "real" if case.image.is_relative_to(real) else "synthetic"
     return {
         "subject": case.subject,
         "cohort": case.cohort,
@@ -213,15 +230,20 @@ def _item(case: Case, needs: Iterable[str], real: Path, path: Path) -> dict:
 
 
 def refuse_foreign_donors(real: Dataset, synthetic: Dataset) -> None:
-    """Raise unless every donor of a synthetic set that `real` knows is one of its training cases."""
-    held_out = {case.subject: case.split for case in real.cases if case.split != "training"}
-    for case in synthetic.cases:
-        donor = case.source.get("donor")
-        if donor in held_out:
-            raise ValueError(
-                f"{synthetic.folder / 'dataset.json'}: donor {donor} of synthetic case {case.subject} is in "
-                f"{held_out[donor]!r} of {real.folder / 'dataset.json'}. Draw the set again from training donors only."
-            )
+    """Raise if a donor, brain or mask of a synthetic set is one of a validation or test case of `real`."""
+    for key in ("donor", "source_brain", "source_mask"):
+        held_out = {
+            case.subject if key == "donor" else case.source.get(key): case.split
+            for case in real.cases
+            if case.split != "training"
+        }
+        for case in synthetic.cases:
+            origin = case.source.get(key)
+            if origin is not None and origin in held_out:
+                raise ValueError(
+                    f"{synthetic.folder / 'dataset.json'}: {key} {origin} of synthetic case {case.subject} is in "
+                    f"{held_out[origin]!r} of {real.folder / 'dataset.json'}. Draw the set again from training cases."
+                )
 
 
 def _case(path: Path, folder: Path, split: str, entry: dict) -> Case:

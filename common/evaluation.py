@@ -15,10 +15,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from .bundles import load_network, read_settings, sha256
-from .datalists import SPLITS, read_dataset
+from .datalists import SPLITS, Dataset, fingerprint, read_dataset
 from .metrics import case_metrics
 from .prediction import read_lesion, segment_dataset
 from .results import read_results, summary, write_results
+from .translation import default_device
 
 __all__ = ["describe_results", "evaluate", "origin_path"]
 
@@ -68,9 +69,10 @@ def evaluate(
             f"{dataset.folder / 'dataset.json'}: no {split} cases. Split it: `python -m scripts.data split`."
         )
     weights = "model.pt" if epoch is None else f"epochs/{epoch:04d}.pt"
-    network = load_network(model, "stroke_unet", weights=weights)
+    network = load_network(model, "stroke_unet", default_device(), weights=weights)
     settings = read_settings(model)["settings"]
     _refuse_other_grid(model, settings, dataset.size)
+    _refuse_other_split(model, settings, dataset)
     named_arm, named_seed = _arm_and_seed(model.resolve().name, settings)
     origin = {
         "model": str(model.resolve()),
@@ -137,6 +139,17 @@ def _refuse_other_grid(model: Path, settings: dict, size: tuple[int, int, int]) 
         raise ValueError(
             f"{model} was trained on a {trained} grid, the data set lies on {size}. Make the data set with "
             f"`--size {','.join(map(str, trained))}`."
+        )
+
+
+def _refuse_other_split(model: Path, settings: dict, dataset: Dataset) -> None:
+    """After a new split of the same folder, cases that the run was trained on may be test cases."""
+    trained = settings.get("dataset_dir")
+    same_folder = trained is not None and Path(trained).resolve() == dataset.folder.resolve()
+    if same_folder and settings.get("dataset") not in (None, fingerprint(trained)):
+        raise ValueError(
+            f"{dataset.folder / 'dataset.json'} has changed since {model} was trained on it: its training cases may be "
+            "test cases now. Restore the file, or train again in another folder."
         )
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .datalists import items
-from .grids import grid_affine, minimum_lesion_voxels, read_volume
+from .datalists import items, size_of
+from .grids import PAPER_SIZE, grid_affine, minimum_lesion_voxels, read_volume
 from .mask_library import read_masks
 
-__all__ = ["lesion_items"]
+__all__ = ["grid_of", "lesion_items"]
+
+
+def grid_of(dataset_dir: str, mask_library: str | None) -> list[int]:
+    """Grid that the lesion GAN draws on: the paper's for a mask library, else that of the data set."""
+    return list(PAPER_SIZE) if mask_library else size_of(dataset_dir)
 
 
 def lesion_items(

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from .bundles import load_network, read_settings, sha256
 from .grids import grid_affine, minimum_lesion_voxels, write_volume
+from .lesions import lesion_items
 from .placement import MAXIMUM_ATTEMPTS
 from .resumable import begin_folder, refuse_count, write_json
 from .translation import default_device
@@ -20,6 +21,8 @@ __all__ = ["draw_masks", "latent", "latent_items"]
 
 THRESHOLD = 0.5
 BATCH_SIZE = 16
+CANDIDATES = 64
+VOLUMES = ("training", "drawn")
 
 
 def latent(seed: int, number: int, attempt: int, length: int) -> np.ndarray:
@@ -32,7 +35,7 @@ def latent_items(seed: int, count: int, latent_size: int) -> list[dict]:
     return [{"image": latent(seed, number, 0, latent_size)} for number in range(1, count + 1)]
 
 
-def draw_masks(model: str | Path, count: int, seed: int, out: str | Path) -> Path:
+def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, volumes: str = "drawn") -> Path:
     """Draw lesion masks from the GAN into a folder: `mask_00001.nii.gz` ... and `masks.json`.
 
     A mask comes from the latent of (seed, its number, attempt), the first that gives enough voxels (paper: 20 at
@@ -43,6 +46,9 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path) -> Pat
         count: masks; a larger count than before adds to them.
         seed: of the latents.
         out: folder; finished masks in it stay as they are.
+        volumes: "drawn" takes what comes, as the paper. "training" draws 64 masks for each and keeps the one whose
+            volume is nearest to that of a random mask that the GAN was trained on: a GAN that was trained briefly
+            draws too many large lesions.
 
     Returns:
         `out`.
@@ -52,13 +58,22 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path) -> Pat
     """
     model, out = Path(model), Path(out)
     refuse_count(count)
+    if volumes not in VOLUMES:
+        raise ValueError(f"--volumes {volumes!r} is not known; expected one of {VOLUMES}.")
     network = load_network(model, "lesion_wgan", default_device())
-    size = tuple(read_settings(model)["settings"]["size"])
+    settings = read_settings(model)["settings"]
+    size = tuple(settings["size"])
     affine = grid_affine(size)
     minimum = minimum_lesion_voxels(affine)
     header = begin_folder(
         out / "masks.json",
-        {"model_sha256": sha256(model / "model.pt"), "seed": seed, "size": list(size), "threshold": THRESHOLD},
+        {
+            "model_sha256": sha256(model / "model.pt"),
+            "seed": seed,
+            "size": list(size),
+            "threshold": THRESHOLD,
+            "volumes": volumes,
+        },
         {"model": str(model), "affine": affine.tolist(), "minimum_voxels": minimum, "count": 0, "rejected": {}},
     )
     header["count"] = max(count, header["count"])
@@ -66,17 +81,22 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path) -> Pat
 
     names = {number: f"mask_{number:05d}" for number in range(1, header["count"] + 1)}
     pending = [number for number, name in names.items() if not (out / f"{name}.nii.gz").is_file()]
+    wanted = _training_volumes(settings) if volumes == "training" else None
     rejected: dict[int, list[int]] = {number: [] for number in pending}
     with tqdm(total=len(names), initial=len(names) - len(pending), desc="lesion masks", unit="mask") as bar:
         while pending:
-            current = pending[:BATCH_SIZE]
-            tries = BATCH_SIZE // len(current)
+            current = pending[:1] if wanted is not None else pending[:BATCH_SIZE]
+            tries = CANDIDATES if wanted is not None else BATCH_SIZE // len(current)
             keys = [(seed, number, len(rejected[number]) + k) for number in current for k in range(tries)]
             masks = _generate(network, keys).reshape(len(current), tries, *size)
             accepted = {}
             for number, candidates in zip(current, masks):
                 voxels = candidates.sum((1, 2, 3))
                 enough = np.flatnonzero(voxels >= minimum)
+                if len(enough) and wanted is not None:
+                    target = np.random.default_rng([seed, number]).choice(wanted)
+                    accepted[number] = candidates[enough[np.abs(np.log(voxels[enough] / target)).argmin()]]
+                    continue
                 first = enough[0] if len(enough) else tries
                 rejected[number] += voxels[:first].tolist()
                 if len(enough):
@@ -101,8 +121,19 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path) -> Pat
 def _generate(network: nn.Module, keys: Sequence[tuple[int, int, int]]) -> np.ndarray:
     """Masks (len(keys), H, W, D), bool. The batch always has one size: kernels that round differently for another size
     would make a mask depend on how many are drawn with it."""
-    latents = np.zeros((BATCH_SIZE, network.latent_size), np.float32)
-    for row, key in enumerate(keys):
-        latents[row] = latent(*key, network.latent_size)
     device = next(network.parameters()).device
-    return (network(torch.from_numpy(latents).to(device))[: len(keys), 1] > THRESHOLD).cpu().numpy()
+    masks = []
+    for start in range(0, len(keys), BATCH_SIZE):
+        some = keys[start : start + BATCH_SIZE]
+        latents = np.zeros((BATCH_SIZE, network.latent_size), np.float32)
+        for row, key in enumerate(some):
+            latents[row] = latent(*key, network.latent_size)
+        masks.append((network(torch.from_numpy(latents).to(device))[: len(some), 1] > THRESHOLD).cpu().numpy())
+    return np.concatenate(masks)
+
+
+def _training_volumes(settings: dict) -> np.ndarray:
+    """Voxels of each mask that a GAN was trained on, from the settings of its run."""
+    names = ("size", "dataset_dir", "mask_library", "clinical_cases")
+    masks = lesion_items("training", **{name: settings.get(name) for name in names})
+    return np.array([int(item["lesion"].sum()) for item in masks])

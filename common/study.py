@@ -63,7 +63,7 @@ def load_study(path: str | Path, scale: str | None = None, real_data: str | None
         if not anatomies.is_dir() or not masks:
             raise FileNotFoundError(f"REAL_DATA={real_data}: expected anatomies/ and *lesion_masks.npz in it.")
         study["data"] |= {"anatomies": str(anatomies), "lesions": str(masks[0])}
-        study["lesion_wgan"]["settings"]["mask_library"] = str(masks[0])
+        study["lesion_wgan"]["settings"] |= {"mask_library": str(masks[0]), "size": study["data"]["size"]}
     return study
 
 

@@ -98,7 +98,7 @@ class TranslationValidation:
         contrasts = [lesion_contrast(image, anatomy, lesion, self.spacing, self.tissue_sd) for image in (fake, real)]
         result = {
             "val_l1": float(np.abs(fake - real)[brain].mean()),
-            "val_contrast_gap": abs(contrasts[0] - contrasts[1]) if np.isfinite(contrasts).all() else 0.0,
+            "val_contrast_gap": abs(contrasts[0] - contrasts[1]),  # NaN where no ring is: left out of the mean
         }
         if self.segmenter is not None:
             found = segment(self.segmenter.to(engine.state.device), fake, self.precision) > 0
@@ -155,9 +155,9 @@ class LesionValidation:
         engine.state.panels = [
             {
                 f"mask {i}": (mask.sum(2).astype(float), 0, mask.shape[2] / 2, RED)
-                for i, mask in enumerate(masks[k::8][:6])
+                for i, mask in enumerate(masks[k : k + 6], k)
             }
-            for k in range(3)
+            for k in range(0, min(18, len(masks) // 6 * 6), 6)
         ]
         if len(kept) < 8:  # too few for a distribution: the worst distance, so that such an epoch is never the best
             return {"val_ks": 1.0, "val_share_large_enough": len(kept) / len(masks)}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from monai.data import load_decathlon_datalist
 
-from common.datalists import items, read_dataset, refuse_foreign_donors, size_of, write_dataset
+from common.datalists import fingerprint, items, read_dataset, refuse_foreign_donors, size_of, write_dataset
 
 
 def edit(folder: Path, function) -> None:
@@ -94,7 +94,7 @@ def test_synthetic_cases_of_a_held_out_donor_are_refused(dataset, make_dataset, 
 
     with pytest.raises(ValueError, match=r"donor case-12 of synthetic case syn-case-01 is in 'test'"):
         items(str(dataset), "training", synthetic_dir=str(synthetic))
-    with pytest.raises(ValueError, match="Draw the set again from training donors only"):
+    with pytest.raises(ValueError, match="Draw the set again from training cases"):
         refuse_foreign_donors(read_dataset(dataset), read_dataset(synthetic))
 
 
@@ -158,3 +158,30 @@ def test_volume_of_a_voxel_follows_the_affine(dataset):
     assert data.voxel_ml == pytest.approx(np.prod(data.spacing) / 1000)
     assert data.simulated
     assert not data.synthetic
+
+
+@pytest.mark.parametrize("key", ["source_brain", "source_mask"])
+def test_synthetic_cases_from_a_brain_or_mask_of_a_held_out_case_are_refused(dataset, make_dataset, tmp_path, key):
+    held_out = read_dataset(dataset).select("test", has_lesion=True)[0]
+    synthetic = read_dataset(make_synthetic(make_dataset, tmp_path / "synthetic", donor="case-01"))
+    for case in synthetic.cases:
+        changes = {"source_brain": None, "source_mask": None, key: held_out.source[key]}
+        case.sidecar.write_text(json.dumps(case.source | changes))
+
+    with pytest.raises(ValueError, match=rf"{key} .* of synthetic case syn-.* is in 'test'"):
+        refuse_foreign_donors(read_dataset(dataset), read_dataset(synthetic.folder))
+
+
+def test_a_broken_sidecar_is_named(dataset_copy):
+    sidecar = next(iter(sorted((dataset_copy / "sidecars").iterdir())))
+    sidecar.write_text("{")
+    with pytest.raises(ValueError, match=rf"{sidecar.name}: sidecar of subject .* is not valid JSON"):
+        read_dataset(dataset_copy)
+
+
+def test_a_new_split_changes_the_fingerprint(dataset, dataset_copy):
+    assert fingerprint(dataset) == fingerprint(dataset_copy)
+    content = json.loads((dataset_copy / "dataset.json").read_text())
+    content["test"].append(content["training"].pop())
+    (dataset_copy / "dataset.json").write_text(json.dumps(content))
+    assert fingerprint(dataset) != fingerprint(dataset_copy)

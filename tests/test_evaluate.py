@@ -58,7 +58,7 @@ def run(tmp_path, monkeypatch) -> Path:
     torch.save({"model": Threshold().state_dict()}, folder / "model.pt")
     (folder / "settings.json").write_text(json.dumps({"bundle": "stroke_unet", "settings": {"size": list(SIZE)}}))
 
-    def load_network(run, bundle, weights):
+    def load_network(run, bundle, device, weights):
         network = Threshold()
         network.load_state_dict(torch.load(Path(run) / weights)["model"])
         return network.eval()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.datalists import items, read_dataset
+from common.datalists import items
 from common.grids import read_volume
 from common.labels import LESION, inject
 from common.losses import DiceCrossEntropy

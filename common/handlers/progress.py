@@ -26,7 +26,8 @@ class Progress:
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._open)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
-        engine.add_event_handler(Events.COMPLETED | Events.TERMINATE | Events.EXCEPTION_RAISED, self._close)
+        engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self._close)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
     def _open(self, engine: Engine) -> None:
         state = engine.state
@@ -44,9 +45,13 @@ class Progress:
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update()
 
-    def _close(self, engine: Engine, *_: object) -> None:
+    def _close(self, engine: Engine) -> None:
         if self._bar is not None:
             self._bar.close()
+
+    def _fail(self, engine: Engine, error: BaseException) -> None:
+        self._close(engine)
+        raise error  # ignite takes an exception that somebody listens to for dealt with, and ends as if all were well
 
 
 class EarlyStop:

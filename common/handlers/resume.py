@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import random
 import time
 from collections.abc import Mapping
@@ -19,8 +18,6 @@ from ..sampling import derive_seed
 from .scalars import History
 
 __all__ = ["Resume"]
-
-logger = logging.getLogger(__name__)
 
 
 class Resume:
@@ -39,6 +36,7 @@ class Resume:
         history: of the run, which tells the best epoch.
         key_metric: column of the history; `mode` "max" or "min" says which way is better.
         publish: the network whose weights become model.pt.
+        trained: the network that is trained, if `publish` is an average of it; both start from `pretrained`.
         state: everything with a state_dict that the next epoch depends on: networks, optimisers, pools, ...
         keep_last: how many epochs' weights to keep (100 in the paper's protocol).
         save_seconds: time between two writings of last.pt; a killed run repeats at most that much.
@@ -58,11 +56,12 @@ class Resume:
         keep_last: int = 0,
         save_seconds: float = 60,
         pretrained: str | None = None,
+        trained: torch.nn.Module | None = None,
     ):
         self.folder = Path(output_dir)
         self.bundle, self.settings, self.seed = bundle, json.loads(json.dumps(settings)), seed
         self.history, self.key_metric, self.mode = history, key_metric, mode
-        self.publish, self.state = publish, dict(state)
+        self.publish, self.trained, self.state = publish, trained, dict(state)
         self.keep_last, self.save_seconds, self.pretrained = keep_last, save_seconds, pretrained
         self.rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
         self._saved_at = time.monotonic()
@@ -71,8 +70,10 @@ class Resume:
         """Load what is there and make the engine go on from it. Attach this last: it saves what the others changed.
 
         Raises:
-            ValueError: the folder holds a run of other settings, or of another bundle.
+            ValueError: the folder holds a run of other settings, or of another bundle; an epoch is empty.
         """
+        if engine.state.epoch_length == 0:
+            raise ValueError("an epoch has fewer cases than a batch: lower --batch_size or raise --draws_per_epoch.")
         self._refuse_other_settings()
         last = self.folder / "last.pt"
         if last.is_file():
@@ -121,8 +122,7 @@ class Resume:
         self.history.restore(content["history"])
         engine.state.epoch = content["epoch"]
         engine.state.iteration = content["epoch"] * engine.state.epoch_length
-        if content["finished"] and (content["early"] or content["epoch"] >= engine.state.max_epochs):
-            logger.info("%s: already finished after %d epochs; nothing to do.", self.folder, content["epoch"])
+        if content["early"] or content["epoch"] >= engine.state.max_epochs:
             print(f"{self.folder}: already finished after {content['epoch']} epochs; nothing to do.")
             engine.run = lambda: None  # ignite would take a finished state for a fresh start and train again
             return
@@ -134,7 +134,8 @@ class Resume:
             raise FileNotFoundError(f"--pretrained {run}: no model.pt there. Give the folder of a finished run.")
         weights = torch.load(path, map_location="cpu", weights_only=True)["model"]
         try:
-            self.publish.load_state_dict(weights)
+            for network in filter(None, (self.publish, self.trained)):
+                network.load_state_dict(weights)
         except RuntimeError as error:
             raise ValueError(
                 f"--pretrained {path}: its network differs from the one configured here. {error}"
@@ -160,7 +161,6 @@ class Resume:
     def _write_last(self, engine: Engine, finished: bool) -> None:
         content = {
             "epoch": engine.state.epoch,
-            "finished": finished,
             "early": finished and engine.state.epoch < engine.state.max_epochs,
             "history": self.history.rows,
             "state": {name: part.state_dict() for name, part in self.state.items()},

@@ -34,7 +34,7 @@ class Samples:
     def _draw(self, engine: Engine) -> None:
         rows = getattr(engine.state, "panels", None)
         self._calls += 1
-        if not rows or (self._calls - 1) % self.interval:
+        if not rows or engine.state.rank or (self._calls - 1) % self.interval:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         figure, axes = plt.subplots(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,18 @@ def pick(name: str) -> Callable[[dict], float]:
 
 def averages(names: list[str]) -> dict[str, Average]:
     """Metrics for an engine: the mean over its iterations of each named number; the first is the key metric."""
-    return {name: Average(output_transform=pick(name)) for name in names}
+    return {name: FiniteAverage(output_transform=pick(name)) for name in names}
+
+
+class FiniteAverage(Average):
+    """ignite's Average over the finite numbers; NaN if there are none."""
+
+    def update(self, output: float) -> None:
+        if math.isfinite(output):
+            super().update(output)
+
+    def compute(self) -> float:
+        return float(super().compute()) if self.num_examples else math.nan
 
 
 class History:
@@ -53,7 +65,6 @@ class History:
     def restore(self, rows: list[dict[str, float]]) -> None:
         """Go on from the rows of a checkpoint; later rows on disk are made again."""
         self.rows = [dict(row) for row in rows]
-        self._write()
 
     def best(self, key: str, mode: str) -> tuple[int, float] | None:
         """Epoch and value of the best row so far ("max" or "min"); None before the first validation."""
@@ -76,6 +87,8 @@ class History:
         if self._validated:
             row |= {name: float(value) for name, value in self.validator.state.metrics.items()}
         self.rows.append(row)
+        if engine.state.rank:
+            return
         self._write()
         self._writer = self._writer or SummaryWriter(str(self.folder))
         for name, value in row.items():

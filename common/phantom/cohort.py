@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..datalists import SPLITS, Case, Dataset, write_dataset
+from ..datalists import SPLITS, Case, Dataset, read_dataset, write_dataset
 from ..grids import grid_affine
 from .plan import Subject, plan_subjects
 from .subject import Recipe, brains_of, make_subject, masks_of, sidecar_path, write_json
@@ -76,6 +76,8 @@ def make_phantom(
             make_subject(recipe, subject)
             progress.update()
     progress.close()
+    if not waiting and (out / "dataset.json").is_file():
+        return read_dataset(out)  # it may have been split anew since
     return write_dataset(out, _header(recipe, subjects, negatives), [_case(out, subject) for subject in plan])
 
 

@@ -14,7 +14,17 @@ from monai.utils import convert_to_tensor
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["autocast", "average_gradients", "checked_precision", "fetch", "finish", "frozen", "one_hot", "update"]
+__all__ = [
+    "autocast",
+    "average_buffers",
+    "average_gradients",
+    "checked_precision",
+    "fetch",
+    "finish",
+    "frozen",
+    "one_hot",
+    "update",
+]
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -78,6 +88,16 @@ def average_gradients(optimizer: torch.optim.Optimizer) -> None:
     flat /= dist.get_world_size()
     for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(mean.view(gradient.shape))
+
+
+def average_buffers(network: torch.nn.Module) -> None:
+    """Mean over the processes of a torchrun of a network's buffers, the running statistics of batch norm."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return
+    for buffer in network.buffers():
+        if buffer.is_floating_point():
+            dist.all_reduce(buffer)
+            buffer /= dist.get_world_size()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from ignite.engine import Engine
 from torch import nn
 from torch.optim import Optimizer
 
-from .iteration import autocast, checked_precision, fetch, finish, update
+from .iteration import autocast, average_buffers, checked_precision, fetch, finish, update
 
 __all__ = ["SupervisedStep"]
 
@@ -46,4 +46,5 @@ class SupervisedStep:
         with autocast(image.device, self.precision):
             logits = self.network(image)
         loss = update(engine, self.optimizer, "loss", self.loss(logits.float(), label))
+        average_buffers(self.network)
         return finish(engine, {"loss": loss})

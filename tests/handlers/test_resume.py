@@ -8,7 +8,7 @@ import torch
 from monai.engines import Evaluator, Trainer
 from monai.handlers import ValidationHandler
 
-from common.handlers.progress import EarlyStop
+from common.handlers.progress import EarlyStop, Progress
 from common.handlers.resume import Resume
 from common.handlers.scalars import History, averages
 
@@ -120,3 +120,38 @@ def test_a_fine_tuning_starts_from_the_pretrained_weights(tmp_path):
 def test_missing_pretrained_weights_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no model.pt there"):
         Toy(tmp_path / "run", 1, pretrained=str(tmp_path / "nothing"))
+
+
+class Interrupted(Toy):
+    def __init__(self, folder, error):
+        super().__init__(folder, 3)
+        self.error = error
+        Progress(self.history, "val_score", "toy").attach(self.trainer)
+
+    def step(self, engine, batch):
+        if engine.state.iteration == 5:
+            raise self.error
+        return super().step(engine, batch)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), FloatingPointError("loss is nan")])
+def test_an_interrupted_or_failed_training_does_not_end_as_if_all_were_well(tmp_path, error):
+    with pytest.raises(type(error)):
+        Interrupted(tmp_path, error).run()
+    again = Toy(tmp_path, 3).run()
+    whole = Toy(tmp_path.parent / "whole", 3).run()
+    assert again.history.rows == whole.history.rows
+
+
+def test_fewer_epochs_than_were_done_train_nothing(tmp_path):
+    Toy(tmp_path, 3).run()
+    shorter = Toy(tmp_path, 2).run()
+    assert [row["epoch"] for row in shorter.history.rows] == [1, 2, 3]
+
+
+def test_numbers_that_are_not_finite_are_left_out_of_a_mean():
+    metric = averages(["x"])["x"]
+    metric.reset()
+    for value in (1.0, float("nan"), 3.0):
+        metric.update(value)
+    assert metric.compute() == 2.0
