@@ -7,11 +7,13 @@ from collections.abc import Hashable, Mapping
 import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform, Transform
 
+from .grids import grid_affine
 from .labels import LESION, MIRROR, PARENCHYMA
 
-__all__ = ["EmptyLesiond", "LabelMapd", "RandIntensityd", "RandMirrord", "RandSliced"]
+__all__ = ["EmptyLesiond", "LabelMapd", "PlaceOnGridd", "RandIntensityd", "RandMirrord", "RandSliced"]
 
 
 class EmptyLesiond(Transform):
@@ -43,6 +45,17 @@ class LabelMapd(Transform):
         lesion = torch.as_tensor(result.pop("label")) > 0.5
         allowed = torch.as_tensor(PARENCHYMA)[anatomy] if self.clip else anatomy > 0
         result[self.name] = torch.where(lesion & allowed, LESION, anatomy).to(torch.uint8)
+        return result
+
+
+class PlaceOnGridd(MapTransform):
+    """Say where a generated volume (C, H, W, D) lies: on the grid of that size over the MNI box, for saving."""
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            volume = torch.as_tensor(result[key])
+            result[key] = MetaTensor(volume, affine=torch.as_tensor(grid_affine(tuple(volume.shape[1:]))))
         return result
 
 

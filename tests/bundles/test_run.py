@@ -135,10 +135,10 @@ def test_inference_works_from_the_run_and_has_every_property(runs, data, bundle,
     assert made
     volume = nib.load(made[0])
     assert volume.shape[:3] == (32, 32, 16)
+    assert np.allclose(volume.affine, read_dataset(data).affine, atol=1e-4)
     if bundle == "stroke_unet":
         assert set(np.unique(volume.dataobj)) <= {0, 1}
         assert len(made) == len(read_dataset(data).select("test"))
-        assert np.allclose(volume.affine, read_dataset(data).affine, atol=1e-4)
 
 
 @pytest.mark.parametrize("bundle", BUNDLES)
