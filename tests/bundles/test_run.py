@@ -26,11 +26,9 @@ OVERRIDES = {
         "val_interval": 1,
         "draws_per_epoch": 48,
     },
-    "stroke_unet": {"channels": [4, 4, 8, 8, 8], "val_interval": 1, "draws_per_epoch": 10},
+    "stroke_unet": {"channels": [4, 4, 8, 8, 8], "val_interval": 1, "draws_per_epoch": 10, "lr_decay_power": 0.0},
     "pix2pix_itm": {"filters": 8, "val_interval": 1, "draws_per_epoch": 16},
 }
-for knobs in OVERRIDES.values():
-    knobs["val_interval"] = 1
 BUNDLES = list(OVERRIDES)
 
 
