@@ -85,7 +85,8 @@ def test_the_demo_is_interrupted_goes_on_and_ends_with_a_report(tmp_path):
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors[-2000:]
+    # Python ends by the signal itself when Ctrl-C passed through an `eval`, as MONAI's configs are run; 130 in a shell.
+    assert process.returncode in (130, -signal.SIGINT), errors[-2000:]
     assert "run the same command again" in errors
     before = {name: line["seconds"] for name, line in finished_stages(out).items()}
 
