@@ -186,3 +186,11 @@ def test_printed_summary_says_that_the_data_are_simulated(run, data, tmp_path, c
     assert "4 simulated test cases: 2 with a lesion, 2 without" in printed
     assert "specificity" in printed
     assert "simulated" not in describe_results(read_results(tmp_path / "r.csv"), "test", simulated=False).lower()
+
+
+def test_a_run_is_not_scored_on_data_that_were_split_anew_since(run, data, tmp_path):
+    settings = {"size": list(SIZE), "dataset_dir": str(data), "dataset": "another split"}
+    (run / "settings.json").write_text(json.dumps({"bundle": "stroke_unet", "settings": settings}))
+
+    with pytest.raises(ValueError, match="has changed since .* was trained on it"):
+        evaluate(str(run), str(data), str(tmp_path / "r.csv"))

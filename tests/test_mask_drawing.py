@@ -88,3 +88,16 @@ def test_inference_items_are_the_first_latents_of_the_masks():
     items = latent_items(seed=3, count=2, latent_size=5)
 
     np.testing.assert_array_equal([item["image"] for item in items], [mask_drawing.latent(3, n, 0, 5) for n in (1, 2)])
+
+
+def test_masks_follow_the_volumes_of_the_training_masks_if_told_to(tmp_path, runs, monkeypatch):
+    draw_masks(runs[0], 12, seed=3, out=tmp_path / "drawn")
+    drawn = [read_volume(path)[0].sum() for path in sorted((tmp_path / "drawn").glob("*.nii.gz"))]
+    wanted = min(drawn)
+    monkeypatch.setattr("common.mask_drawing._training_volumes", lambda settings: np.array([wanted]))
+
+    draw_masks(runs[0], 12, seed=3, out=tmp_path / "chosen", volumes="training")
+
+    chosen = [read_volume(path)[0].sum() for path in sorted((tmp_path / "chosen").glob("*.nii.gz"))]
+    assert min(chosen) >= MINIMUM
+    assert np.abs(np.log(np.array(chosen) / wanted)).mean() < np.abs(np.log(np.array(drawn) / wanted)).mean()

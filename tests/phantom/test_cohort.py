@@ -35,6 +35,18 @@ def test_files_do_not_depend_on_the_number_of_workers(tmp_path):
         np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
+def test_a_rerun_keeps_a_split_that_was_made_since(tmp_path):
+    first = make_phantom(tmp_path, 4, SIZE)
+    path = tmp_path / "dataset.json"
+    path.write_text(path.read_text() + "\n")  # any change that is still a data set
+
+    before = path.read_bytes()
+    again = make_phantom(tmp_path, 4, SIZE)
+
+    assert path.read_bytes() == before
+    assert len(again.cases) == len(first.cases)
+
+
 def test_another_seed_gives_other_subjects(tmp_path):
     a, b = (contents(make_phantom(tmp_path / str(seed), 2, SIZE, seed=seed)) for seed in (1, 2))
     assert any(a[name].shape != b[name].shape or (a[name] != b[name]).any() for name in a.keys() & b.keys())
