@@ -1,20 +1,34 @@
-"""Losses: what a network is punished for. How often and in which order is in `common.steps`."""
+"""Losses: what a network is punished for. How often and in which order is in `common.steps`.
+
+An adversarial loss is called in three ways: (logits, True) and (logits, False) is what a discriminator pays for real
+and for generated samples, (logits, True, for_generator=True) what a generator pays for samples that it passes as real.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from monai.losses import DiceCELoss
 from torch.nn import functional as F
 
-__all__ = ["DiceCrossEntropy", "critic_loss", "gradient_penalty", "least_squares", "log_loss"]
+__all__ = [
+    "DiceCrossEntropy",
+    "balanced_loss",
+    "class_weights",
+    "critic_loss",
+    "feature_matching",
+    "gradient_penalty",
+    "hinge",
+    "least_squares",
+    "log_loss",
+]
 
 
-def least_squares(logits: torch.Tensor, is_real: bool) -> torch.Tensor:
+def least_squares(logits: torch.Tensor, is_real: bool, for_generator: bool = False) -> torch.Tensor:
     """Mean square distance of a discriminator's output, of any shape, from its target: 1 for real, 0 for generated.
 
-    For the generator, call it with generated logits and `is_real=True`.
+    A generator pays what a discriminator pays for real samples.
 
     Source:
         LSGAN, arXiv:1611.04076; what the paper's authors train with, who however give both sides the target 1.
@@ -22,16 +36,44 @@ def least_squares(logits: torch.Tensor, is_real: bool) -> torch.Tensor:
     return (logits - float(is_real)).square().mean()
 
 
-def log_loss(logits: torch.Tensor, is_real: bool) -> torch.Tensor:
+def log_loss(logits: torch.Tensor, is_real: bool, for_generator: bool = False) -> torch.Tensor:
     """Mean -log of the probability (the sigmoid of the logits) that the discriminator gives to the right answer.
 
-    For the generator, call it with generated logits and `is_real=True`: the non-saturating form, whose gradient does
-    not vanish when the discriminator is sure.
+    A generator pays what a discriminator pays for real samples: the non-saturating form, whose gradient does not vanish
+    when the discriminator is sure.
 
     Source:
         Paper, eq. 1, with its second term read as log(1 - D(G(x))).
     """
     return F.softplus(-logits if is_real else logits).mean()
+
+
+def hinge(logits: torch.Tensor, is_real: bool, for_generator: bool = False) -> torch.Tensor:
+    """What logits lack to 1 (real) or exceed -1 by (generated), on average; for a generator -mean(logits).
+
+    A discriminator gains nothing from being surer than 1; a generator does.
+
+    Source:
+        arXiv:1705.02894; the loss of SPADE, arXiv:1903.07291.
+    """
+    if for_generator:
+        return -logits.mean()
+    return F.relu(1 - logits if is_real else 1 + logits).mean()
+
+
+def feature_matching(fake: Sequence[Sequence[torch.Tensor]], real: Sequence[Sequence[torch.Tensor]]) -> torch.Tensor:
+    """Mean absolute difference of a discriminator's features of generated and of real samples.
+
+    Features are lists of layers, one list per scale; layers add up, scales are averaged. No gradient reaches `real`.
+
+    Source:
+        pix2pixHD, arXiv:1711.11585, eq. 4.
+    """
+    scales = [
+        sum((a.float() - b.detach().float()).abs().mean() for a, b in zip(some, others, strict=True))
+        for some, others in zip(fake, real, strict=True)
+    ]
+    return torch.stack(scales).mean()
 
 
 def critic_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
@@ -85,3 +127,35 @@ class DiceCrossEntropy(DiceCELoss):
 
     def __init__(self, batch_dice: bool = True):
         super().__init__(include_background=False, to_onehot_y=True, softmax=True, batch=batch_dice)
+
+
+def class_weights(label: torch.Tensor, cap: float) -> torch.Tensor:
+    """Weight of each class (L,) by its inverse frequency in a batch of one-hot label maps (B, L, H, W[, D]).
+
+    1 is a class that fills its even share of the pixels; none weighs more than `cap`.
+    """
+    pixels = label.sum([0, *range(2, label.ndim)])
+    share = pixels.sum() / (pixels > 0).sum()
+    return (share / pixels.clamp(min=1)).clamp(max=cap)
+
+
+def balanced_loss(logits: torch.Tensor, label: torch.Tensor, cap: float) -> torch.Tensor:
+    """Class-weighted cross-entropy + 1 - mean soft Dice of the classes in the batch, so that small classes count.
+
+    Args:
+        logits: (B, L, H, W[, D]).
+        label: one-hot, of the same shape; channel 0, the background, is left out of the Dice.
+        cap: of the weights, see `class_weights`.
+
+    Source:
+        The weights as in OASIS, arXiv:2012.04781, sec. 3.2, with a cap.
+    """
+    probabilities = logits.softmax(1)
+    weights = torch.einsum("l,bl...->b...", class_weights(label, cap), label)  # (B, H, W[, D])
+    entropy = -(label * logits.log_softmax(1)).sum(1)
+    axes = [0, *range(2, label.ndim)]
+    present = label[:, 1:].sum(axes) > 0
+    overlap = (probabilities * label)[:, 1:].sum(axes)[present]
+    size = (probabilities + label)[:, 1:].sum(axes)[present]
+    dice = (2 * overlap / size).mean() if present.any() else label.new_ones(())
+    return (weights * entropy).sum() / weights.sum() + 1 - dice

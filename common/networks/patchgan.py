@@ -1,4 +1,4 @@
-"""The discriminator of all image translations: it judges patches, not images."""
+"""The discriminators of all image translations: they judge patches, not images."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Sequence
 import torch
 from monai.networks.layers.factories import Conv, Norm, Pad
 from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 from .initialisation import channels_last, initialise_normal
 
-__all__ = ["PatchDiscriminator"]
+__all__ = ["MultiScaleDiscriminator", "PatchDiscriminator"]
 
 LEAK = 0.2
+NORMS = ("instance", "spectral")
 
 
 class PatchDiscriminator(nn.Module):
@@ -24,6 +27,8 @@ class PatchDiscriminator(nn.Module):
         receptive_field: edge of a patch in pixels: 70 (all three halve the image; a fourth, as wide, does not) or 34
             (only the first two halve it; there is no fourth).
         spatial_dims: 2 for slices, 3 for volumes.
+        norm: "instance", as in the paper, or "spectral": every convolution is divided by its largest singular value,
+            and there is no instance norm, which would undo that.
 
     Shape:
         image (B, C, H, W) in [-1, 1] and, unless the discriminator is unconditional, a one-hot label map (B, L, H, W)
@@ -31,7 +36,7 @@ class PatchDiscriminator(nn.Module):
         per edge.
 
     Raises:
-        ValueError: another receptive field, or another number of convolutions.
+        ValueError: another receptive field, another number of convolutions, or another norm.
 
     Source:
         Paper, Appendix A.3a. Its text (three convolutions, 34x34) and its number (888,898 parameters) tell of
@@ -40,14 +45,21 @@ class PatchDiscriminator(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, filters: Sequence[int] = (32, 64, 128), receptive_field: int = 70, spatial_dims: int = 2
+        self,
+        in_channels: int,
+        filters: Sequence[int] = (32, 64, 128),
+        receptive_field: int = 70,
+        spatial_dims: int = 2,
+        norm: str = "instance",
     ):
         super().__init__()
+        if norm not in NORMS:
+            raise ValueError(f"norm is one of {', '.join(NORMS)}, not {norm!r}.")
         if receptive_field not in (70, 34) or len(filters) != 3:
             raise ValueError(
                 f"receptive_field is 70 or 34, filters are three numbers; found {receptive_field} and {list(filters)}."
             )
-        conv, norm = Conv[Conv.CONV, spatial_dims], Norm[Norm.INSTANCE, spatial_dims]
+        conv, instance = Conv[Conv.CONV, spatial_dims], Norm[Norm.INSTANCE, spatial_dims]
         # "Same" padding of a 4x4 kernel of stride 1 takes one row before and two after.
         pad = Pad[Pad.CONSTANTPAD, spatial_dims]((1, 2) * spatial_dims, 0.0)
 
@@ -57,12 +69,69 @@ class PatchDiscriminator(nn.Module):
         before = in_channels
         for after, stride in plan:
             layers += [conv(before, after, 4, 2, padding=1)] if stride == 2 else [pad, conv(before, after, 4)]
-            layers += [norm(after, affine=True), nn.LeakyReLU(LEAK, inplace=True)]
+            layers += [instance(after, affine=True)] if norm == "instance" else []
+            layers += [nn.LeakyReLU(LEAK, inplace=True)]
             before = after
         layers += [pad, conv(before, 1, 4)]
         self.layers = nn.Sequential(*layers)
         channels_last(initialise_normal(self))
+        if norm == "spectral":
+            for layer in self.layers:
+                if isinstance(layer, conv):
+                    spectral_norm(layer)
 
     def forward(self, image: torch.Tensor, label_map: torch.Tensor | None = None) -> torch.Tensor:
         pair = image if label_map is None else torch.cat([image, label_map], 1)
         return self.layers(pair)
+
+    @torch.jit.unused
+    def judge(
+        self, image: torch.Tensor, label_map: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, list[list[torch.Tensor]]]:
+        """The logits, and what each activation before them gives: one list, as there is one scale."""
+        x = image if label_map is None else torch.cat([image, label_map], 1)
+        features = []
+        for layer in self.layers:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                features.append(x)
+        return x, [features]
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """Several patch discriminators: the first judges the image, each further one the image at half the size before.
+
+    A small image has few patches, which see far: they judge whether a brain is a brain, the first judges its texture.
+
+    Args:
+        scales: number of discriminators.
+        in_channels, filters, norm: of each, see `PatchDiscriminator`.
+
+    Shape:
+        image (B, C, H, W) in [-1, 1] and a one-hot label map (B, L, H, W) -> logits (B, scales, H / 8, W / 8). Those of
+        smaller scales are repeated, so that all scales weigh the same in any mean. Averages of the one-hot label map
+        are given to smaller scales. At least 16 * 2 ** (scales - 1) pixels per edge.
+
+    Source:
+        pix2pixHD, arXiv:1711.11585, sec. 3.2, and SPADE. (MONAI's class of this kind deepens instead of halving.)
+    """
+
+    def __init__(self, scales: int, in_channels: int, filters: Sequence[int], norm: str):
+        super().__init__()
+        self.scales = nn.ModuleList([PatchDiscriminator(in_channels, filters, norm=norm) for _ in range(scales)])
+
+    def forward(self, image: torch.Tensor, label_map: torch.Tensor) -> torch.Tensor:
+        return self.judge(image, label_map)[0]
+
+    def judge(self, image: torch.Tensor, label_map: torch.Tensor) -> tuple[torch.Tensor, list[list[torch.Tensor]]]:
+        """The logits, and one list of features per scale."""
+        pair = torch.cat([image, label_map], 1)
+        logits, features = [], []
+        for number, scale in enumerate(self.scales):
+            if number:
+                pair = F.avg_pool2d(pair, 3, 2, padding=1, count_include_pad=False)
+            some, seen = scale.judge(pair)
+            logits.append(some)
+            features += seen
+        grid = logits[0].shape[2:]
+        return torch.cat([F.interpolate(some, grid, mode="nearest") for some in logits], 1), features
