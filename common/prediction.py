@@ -11,10 +11,9 @@ from torch import nn
 
 from .datalists import Case
 from .grids import read_volume
+from .precision import INFERENCE, autocast, checked_precision
 
-__all__ = ["PRECISIONS", "segment", "segment_dataset", "read_image", "read_lesion"]
-
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+__all__ = ["segment", "segment_dataset", "read_image", "read_lesion"]
 
 Grid = tuple[Sequence[int], np.ndarray]
 """Size in voxels (H, W, D) and affine (4, 4) that an image must have."""
@@ -28,18 +27,16 @@ def segment(network: nn.Module, image: np.ndarray, precision: str = "fp32") -> n
         network: (B, 1, H, W, D) in [-1, 1] -> (B, 2, H, W, D) logits or probabilities, channel 1 the lesion; in eval
             mode.
         image: one image (H, W, D) or a batch (B, H, W, D), in [-1, 1].
-        precision: a key of `PRECISIONS`; below fp32 the network runs under autocast.
+        precision: fp32, bf16, fp16 or auto, see `common.precision`.
 
     Returns:
         uint8 {0, 1} of the image's shape: where channel 1 is the larger one (softmax > 0.5).
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision {precision!r} is not known; expected one of {list(PRECISIONS)}.")
+    checked_precision(precision, INFERENCE)
     batch = torch.as_tensor(np.array(image, dtype=np.float32, ndmin=4)).unsqueeze(1)  # (B, 1, H, W, D)
     parameter = next(network.parameters(), batch)
     batch = batch.to(parameter.device, memory_format=torch.channels_last_3d)
-    reduced = PRECISIONS[precision]
-    with torch.autocast(batch.device.type, dtype=reduced, enabled=reduced is not None):
+    with autocast(batch.device, precision):
         logits = network(batch)
     mask = (logits[:, 1] > logits[:, 0]).to(torch.uint8).cpu().numpy()
     return mask.reshape(np.shape(image))

@@ -19,16 +19,13 @@ from .datalists import read_dataset
 from .fidelity import ks_distances, lesion_contrast, mask_features, tissue_sd
 from .grids import grid_affine, minimum_lesion_voxels
 from .labels import LESION
+from .precision import autocast
 from .prediction import segment
 from .synthesis import translate_volume
 
 __all__ = ["LesionValidation", "SegmentationValidation", "TranslationValidation"]
 
 GREY, RED, LABELS = "gray", "magma", "nipy_spectral"
-
-
-def _autocast(device: torch.device, precision: str):
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 class SegmentationValidation:
@@ -40,7 +37,7 @@ class SegmentationValidation:
     def __call__(self, engine: Engine, batch: dict) -> dict[str, float]:
         device = engine.state.device
         image, label = batch["image"].to(device), batch["label"].to(device)
-        with torch.no_grad(), eval_mode(self.network), _autocast(device, self.precision):
+        with torch.no_grad(), eval_mode(self.network), autocast(device, self.precision):
             logits = self.network(image).float()
         predicted = logits.argmax(1, keepdim=True).bool()
         truth = label > 0.5
@@ -74,6 +71,7 @@ class TranslationValidation:
         dataset_dir: real data set, whose training images give the spread of each tissue.
         segmenter: run folder of a `stroke_unet` trained on the training split, or None.
         rows: how many cases to draw.
+        context, spatial_dims: see `translate_volume`; a network with noise gets the same in every epoch.
     """
 
     def __init__(
@@ -84,16 +82,19 @@ class TranslationValidation:
         dataset_dir: str,
         segmenter: str | None,
         rows: int = 4,
+        context: int = 0,
+        spatial_dims: int = 2,
     ):
         dataset = read_dataset(dataset_dir)
         self.network, self.num_labels, self.precision, self.rows = network, num_labels, precision, rows
+        self.view = {"context": context, "spatial_dims": spatial_dims}
         self.spacing, self.tissue_sd = dataset.spacing, tissue_sd(dataset)
         self.segmenter = load_network(segmenter, "stroke_unet") if segmenter else None
 
     def __call__(self, engine: Engine, batch: dict) -> dict[str, float]:
         label_map, anatomy, real = (convert_to_numpy(batch[key][0, 0]) for key in ("label_map", "anatomy", "image"))
         with eval_mode(self.network):
-            fake = translate_volume(self.network, label_map, self.num_labels, self.precision)
+            fake = translate_volume(self.network, label_map, self.num_labels, self.precision, **self.view)
         lesion, brain = label_map == LESION, label_map > 0
         contrasts = [lesion_contrast(image, anatomy, lesion, self.spacing, self.tissue_sd) for image in (fake, real)]
         result = {
@@ -147,7 +148,7 @@ class LesionValidation:
 
     def __call__(self, engine: Engine, batch: dict) -> dict[str, float]:
         drawn = []
-        with torch.no_grad(), eval_mode(self.generator), _autocast(engine.state.device, self.precision):
+        with torch.no_grad(), eval_mode(self.generator), autocast(engine.state.device, self.precision):
             for latents in self.latents.split(32):
                 drawn.append((self.generator(latents.to(engine.state.device))[:, 1] > 0.5).cpu().numpy())
         masks = np.concatenate(drawn)

@@ -171,9 +171,11 @@ def _draw_field(rng, recipe: Recipe, subject: Subject, brain: Brain, attempt: in
         origin = {"territory": lesion.territory, "side": lesion.side, "parameters": lesion.as_dict()}
         return lesion_field(lesion, brain), origin
     library = masks_of(recipe.lesions, subject.split)
-    # A permutation shared by the split: no mask twice before all were used.
+    # A permutation shared by the split: no mask twice before all were used. One that does not fit this brain is
+    # replaced from those that nobody begins with, if there are any.
     order = np.random.default_rng([recipe.seed, 102, SPLITS.index(subject.split)]).permutation(len(library.ids))
-    chosen = order[(subject.index + attempt * subject.count) % len(order)]
+    spare = order[subject.count :] if len(order) > subject.count else order
+    chosen = rng.choice(spare) if attempt else order[subject.index % len(order)]
     field = LesionField(library.masks[chosen].astype(np.float32), grid_affine(PAPER_SIZE))
     return field, {"source_mask": library.ids[chosen]}
 

@@ -1,10 +1,10 @@
-"""What the training steps share: fetching a batch, precision, one update, freezing a network, handing over results."""
+"""What the training steps share: fetching a batch, one update, freezing a network, handing over results."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -15,30 +15,14 @@ from torch import nn
 from torch.nn import functional as F
 
 __all__ = [
-    "autocast",
     "average_buffers",
     "average_gradients",
-    "checked_precision",
     "fetch",
     "finish",
     "frozen",
     "one_hot",
     "update",
 ]
-
-PRECISIONS = ("fp32", "bf16")
-
-
-def checked_precision(precision: str) -> str:
-    """`precision` itself, if the steps know it."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}.")
-    return precision
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """Context for forward passes in bf16, or in fp32. bf16 has the range of fp32: no loss scaling is needed."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def fetch(engine: Engine, batch: Mapping, key: str) -> torch.Tensor:
@@ -47,8 +31,11 @@ def fetch(engine: Engine, batch: Mapping, key: str) -> torch.Tensor:
 
 
 def one_hot(label_map: torch.Tensor, num_labels: int) -> torch.Tensor:
-    """Label ids (B, 1, H, W[, D]) as float channels (B, num_labels, H, W[, D]), channels last in memory."""
-    return F.one_hot(label_map[:, 0].long(), num_labels).movedim(-1, 1).float()
+    """Label ids (B, S, H, W[, D]) as float channels (B, S * num_labels, H, W[, D]), channels last in memory.
+
+    S is 1, or the slice with its context (`common.context`): then the labels of the first slice come first.
+    """
+    return F.one_hot(label_map.movedim(1, -1).long(), num_labels).flatten(-2).movedim(-1, 1).float()
 
 
 def update(engine: Engine, optimizer: torch.optim.Optimizer, name: str, loss: torch.Tensor) -> float:

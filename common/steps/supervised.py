@@ -9,7 +9,8 @@ from ignite.engine import Engine
 from torch import nn
 from torch.optim import Optimizer
 
-from .iteration import autocast, average_buffers, checked_precision, fetch, finish, update
+from ..precision import TRAINING, autocast, checked_precision
+from .iteration import average_buffers, fetch, finish, update
 
 __all__ = ["SupervisedStep"]
 
@@ -23,7 +24,7 @@ class SupervisedStep:
         network: (B, C, H, W, D) -> logits.
         optimizer: of its parameters.
         loss: (logits, label) -> a number.
-        precision: "bf16" or "fp32", of the forward pass; the loss is always fp32.
+        precision: "fp32", "bf16" or "auto" (see `common.precision`), of the forward pass; the loss is always fp32.
 
     A batch holds "image" (B, C, H, W, D) in [-1, 1] and "label" (B, 1, H, W, D). Returns "loss".
     """
@@ -33,12 +34,12 @@ class SupervisedStep:
         network: nn.Module,
         optimizer: Optimizer,
         loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-        precision: str = "bf16",
+        precision: str = "auto",
     ):
         self.network = network
         self.optimizer = optimizer
         self.loss = loss
-        self.precision = checked_precision(precision)
+        self.precision = checked_precision(precision, TRAINING)
 
     def __call__(self, engine: Engine, batch: Mapping) -> dict[str, float]:
         image, label = fetch(engine, batch, "image"), fetch(engine, batch, "label")

@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from ..losses import critic_loss, gradient_penalty
-from .iteration import autocast, checked_precision, fetch, finish, frozen, update
+from ..precision import TRAINING, autocast, checked_precision
+from .iteration import fetch, finish, frozen, update
 
 __all__ = ["WassersteinStep"]
 
@@ -29,7 +30,8 @@ class WassersteinStep:
         latent_size: length of the noise vector.
         n_critic: critic updates per generator update.
         penalty_weight: of the gradient penalty, 10 in the paper.
-        precision: "bf16" or "fp32", of the generator's forward pass; the critic and its penalty are always fp32.
+        precision: "fp32", "bf16" or "auto" (see `common.precision`), of the generator's forward pass; the critic and
+            its penalty are always fp32.
         average: moving average of the generator, updated after it.
 
     A batch holds "lesion" (n_critic * B, 1, H, W, D), 0 or 1. Returns "loss" (the estimated Wasserstein distance of
@@ -49,7 +51,7 @@ class WassersteinStep:
         latent_size: int,
         n_critic: int = 5,
         penalty_weight: float = 10.0,
-        precision: str = "bf16",
+        precision: str = "auto",
         average: AveragedModel | None = None,
     ):
         self.generator = generator
@@ -59,7 +61,7 @@ class WassersteinStep:
         self.latent_size = latent_size
         self.n_critic = n_critic
         self.penalty_weight = penalty_weight
-        self.precision = checked_precision(precision)
+        self.precision = checked_precision(precision, TRAINING)
         self.average = average
 
     def __call__(self, engine: Engine, batch: Mapping) -> dict[str, float]:

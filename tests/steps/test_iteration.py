@@ -4,7 +4,7 @@ from monai.data import MetaTensor
 from monai.engines import Trainer
 from torch import nn
 
-from common.steps.iteration import autocast, checked_precision, fetch, frozen, one_hot, update
+from common.steps.iteration import fetch, frozen, one_hot, update
 
 
 def engine():
@@ -52,15 +52,3 @@ def test_frozen_lets_gradients_through_and_thaws_what_was_trainable():
     assert x.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in network.parameters())
     assert [parameter.requires_grad for parameter in network.parameters()] == [False, False, True, True]
-
-
-def test_precision_is_that_of_the_forward_pass():
-    layer = nn.Linear(3, 2)
-    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        with autocast(torch.device("cpu"), precision):
-            assert layer(torch.rand(1, 3)).dtype == dtype
-
-
-def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="fp32, bf16, not 'half'"):
-        checked_precision("half")
