@@ -19,6 +19,7 @@ from .labels import LESION
 from .mask_drawing import draw_masks, latent_items
 from .placement import MaskPool, MaskQueue, Placement, place_lesion, read_pool
 from .resumable import begin_folder, refuse_count, write_json
+from .sampling import derive_seed
 from .translation import default_device, translate_volume
 
 __all__ = ["choose_donors", "draw_masks", "latent_items", "place_lesion", "synthesize_images", "translate_volume"]
@@ -71,7 +72,7 @@ def synthesize_images(
     Args:
         bundle, model: the translator and its run folder.
         data: real data set that gives the donors.
-        seed: of the choice of masks and of the noise.
+        seed: of the choice of masks and of all noise, the translator's included.
         out: data set to make; finished cases in it stay as they are.
         masks: folder of `draw_masks`, or a mask library; None: lesion-free brains.
         count: cases; default one per donor. More than donors go through them again, with other masks.
@@ -132,7 +133,16 @@ def synthesize_images(
         if case.sidecar.is_file():
             continue
         label_map = placement.label_map if placement else anatomy
-        image = translate_volume(network, label_map, settings["num_labels"], settings.get("precision", "fp32"))
+        noise_seed = derive_seed(seed, number)
+        image = translate_volume(
+            network,
+            label_map,
+            settings["num_labels"],
+            settings.get("precision", "fp32"),
+            context=settings.get("context", 0),
+            spatial_dims=settings.get("spatial_dims", 2),
+            seed=noise_seed,
+        )
         given = None
         if targets:
             rng = np.random.default_rng([seed, number])
@@ -151,7 +161,7 @@ def synthesize_images(
             **_lesion_entry(placement, pool, dataset),
             "bundle": bundle,
             "model_sha256": model_hash,
-            "seeds": {"seed": seed, "case": number},
+            "seeds": {"seed": seed, "case": number, "translator_noise": noise_seed},
             "appearance": given,
             "versions": header["versions"],
         }

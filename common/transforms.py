@@ -10,10 +10,11 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform, Transform
 
+from .context import neighbours
 from .grids import grid_affine
 from .labels import LESION, MIRROR, PARENCHYMA
 
-__all__ = ["EmptyLesiond", "LabelMapd", "PlaceOnGridd", "RandIntensityd", "RandMirrord", "RandSliced"]
+__all__ = ["EmptyLesiond", "LabelMapd", "PlaceOnGridd", "RandIntensityd", "RandMirrord", "RandSliced", "SliceContextd"]
 
 
 class EmptyLesiond(Transform):
@@ -115,16 +116,19 @@ class RandIntensityd(RandomizableTransform, MapTransform):
 class RandSliced(RandomizableTransform, MapTransform):
     """One axial slice (C, H, W) of each volume (C, H, W, D), the same of all keys.
 
+    With a context the label map is (2 * context + 1, H, W): the slice and its neighbours from below to above.
+
     Args:
         keys: volumes.
         label_key: the label map that tells which slices hold the lesion and which hold brain.
         lesion_share: probability that a volume with a lesion gives a slice of it; 0 draws evenly, as the paper's code.
+        context: neighbours of the label map on each side, see `common.context.neighbours`.
     """
 
-    def __init__(self, keys: KeysCollection, label_key: str = "label_map", lesion_share: float = 0.0):
+    def __init__(self, keys: KeysCollection, label_key: str = "label_map", lesion_share: float = 0.0, context: int = 0):
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self)
-        self.label_key, self.lesion_share = label_key, lesion_share
+        self.label_key, self.lesion_share, self.context = label_key, lesion_share, context
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
         result = dict(data)
@@ -135,5 +139,27 @@ class RandSliced(RandomizableTransform, MapTransform):
             candidates = torch.nonzero(lesion).flatten().numpy() if lesion.any() else candidates
         z = int(self.R.choice(candidates))
         for key in self.key_iterator(result):
-            result[key] = result[key][..., z].clone()
+            if key == self.label_key and self.context:
+                result[key] = result[key][0][..., neighbours(depth, self.context)[z]].movedim(-1, 0).contiguous()
+            else:
+                result[key] = result[key][..., z].clone()
+        return result
+
+
+class SliceContextd(MapTransform):
+    """Give each slice of a volume the channels of its neighbours: (C, H, W, D) -> ((2 * context + 1) * C, H, W, D).
+
+    So that MONAI's SliceInferer can lead a translator with a context over one-hot label maps.
+    """
+
+    def __init__(self, keys: KeysCollection, context: int):
+        super().__init__(keys)
+        self.context = context
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            volume = result[key]
+            places = neighbours(volume.shape[-1], self.context)
+            result[key] = torch.cat([volume[..., column] for column in places.T])
         return result

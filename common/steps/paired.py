@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from ..labels import LESION
-from .iteration import autocast, checked_precision, fetch, finish, frozen, one_hot, update
+from ..losses import feature_matching
+from ..precision import TRAINING, autocast, checked_precision
+from .iteration import fetch, finish, frozen, one_hot, update
 
 __all__ = ["PairedStep"]
 
@@ -22,21 +24,24 @@ class PairedStep:
     Give it to `monai.engines.Trainer` as `iteration_update`.
 
     Args:
-        generator: one-hot label map (B, num_labels, H, W) -> image (B, 1, H, W) in [-1, 1].
+        generator: one-hot label map (B, S * num_labels, H, W[, D]) -> image (B, 1, H, W[, D]) in [-1, 1].
         discriminator: (image, one-hot label map) -> logits of any shape, large for real; it must judge each pair alone.
         g_optimizer: of the generator's parameters.
         d_optimizer: of the discriminator's parameters.
-        adversarial_loss: (logits, is_real) -> a number; see `common.losses`.
+        adversarial_loss: (logits, is_real, for_generator) -> a number; see `common.losses`.
         l1_weight: lambda of eq. 1, 10 or 100.
-        num_labels: channels of the one-hot label map.
+        num_labels: channels of a one-hot label map.
         adversarial_weight: of the adversarial term; 0 trains on L1 alone and leaves the discriminator as it is.
-        precision: "bf16" or "fp32", of the forward passes; losses are always fp32.
+        precision: "fp32", "bf16" or "auto" (see `common.precision`), of the forward passes; losses are always fp32.
         average: moving average of the generator, updated after it.
         lesion_weight: of lesion pixels in the L1 term; 1 is the paper. Lesions are 1 % of the pixels, so that a short
             training learns them last.
+        feature_weight: of feature matching, for which the discriminator needs `judge`; 0 is the paper.
 
-    A batch holds "label_map" (B, 1, H, W), ids, and "image" (B, 1, H, W) in [-1, 1]. Returns "loss" (the generator's),
-    "g_l1" and, unless on L1 alone, "g_adversarial", "d_loss", and the mean logits "d_real" and "d_fake".
+    A batch holds "label_map" (B, S, H, W[, D]), ids of the slice (S = 1) or of an odd number of slices around it, and
+    "image" (B, 1, H, W[, D]) in [-1, 1]. Returns "loss" (the generator's),
+    "g_l1" and, unless on L1 alone, "g_adversarial", "d_loss", and the mean logits "d_real" and "d_fake"; with feature
+    matching also "g_features".
 
     Source:
         Paper, eq. 1. Its authors' code trains the discriminator towards 1 on both sides; here 1 is real and 0 is not.
@@ -48,13 +53,14 @@ class PairedStep:
         discriminator: nn.Module,
         g_optimizer: Optimizer,
         d_optimizer: Optimizer,
-        adversarial_loss: Callable[[torch.Tensor, bool], torch.Tensor],
+        adversarial_loss: Callable[..., torch.Tensor],
         l1_weight: float,
         num_labels: int,
         adversarial_weight: float = 1.0,
-        precision: str = "bf16",
+        precision: str = "auto",
         average: AveragedModel | None = None,
         lesion_weight: float = 1.0,
+        feature_weight: float = 0.0,
     ):
         self.generator = generator
         self.discriminator = discriminator
@@ -64,12 +70,13 @@ class PairedStep:
         self.l1_weight = l1_weight
         self.num_labels = num_labels
         self.adversarial_weight = adversarial_weight
-        self.precision = checked_precision(precision)
+        self.precision = checked_precision(precision, TRAINING)
         self.average = average
         self.lesion_weight = lesion_weight
+        self.feature_weight = feature_weight
 
     def __call__(self, engine: Engine, batch: Mapping) -> dict[str, float]:
-        label = one_hot(fetch(engine, batch, "label_map"), self.num_labels)  # (B, L, H, W)
+        label = one_hot(fetch(engine, batch, "label_map"), self.num_labels)  # (B, S * L, H, W)
         real = fetch(engine, batch, "image")  # (B, 1, H, W)
         self.generator.train()
         self.discriminator.train()
@@ -99,15 +106,35 @@ class PairedStep:
     def _update_generator(
         self, engine: Engine, label: torch.Tensor, real: torch.Tensor, fake: torch.Tensor
     ) -> dict[str, float]:
-        # 2. Generator: fool the discriminator, stay close to the scan.
-        weight = 1 + (self.lesion_weight - 1) * label[:, LESION : LESION + 1] if self.lesion_weight != 1 else 1
+        # 2. Generator: fool the discriminator, stay close to the scan, look to the discriminator as the scan does.
+        weight = 1 + (self.lesion_weight - 1) * self._lesion(label) if self.lesion_weight != 1 else 1
         l1 = ((fake - real).abs() * weight).mean()
         if not self.adversarial_weight:
             return {"loss": update(engine, self.g_optimizer, "loss", self.l1_weight * l1), "g_l1": l1.item()}
         with frozen(self.discriminator):
+            terms = self._judge(label, real, fake)
+            loss = self.adversarial_weight * terms["g_adversarial"] + self.l1_weight * l1
+            if self.feature_weight:
+                loss = loss + self.feature_weight * terms["g_features"]
+            value = update(engine, self.g_optimizer, "loss", loss)
+        return {"loss": value, "g_l1": l1.item(), **{name: term.item() for name, term in terms.items()}}
+
+    def _judge(self, label: torch.Tensor, real: torch.Tensor, fake: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What the discriminator has against the generator's images."""
+        if not self.feature_weight:
             with autocast(real.device, self.precision):
                 logits = self.discriminator(fake, label)
-            adversarial = self.adversarial_loss(logits.float(), True)
-            loss = self.adversarial_weight * adversarial + self.l1_weight * l1
-            value = update(engine, self.g_optimizer, "loss", loss)
-        return {"loss": value, "g_adversarial": adversarial.item(), "g_l1": l1.item()}
+            return {"g_adversarial": self.adversarial_loss(logits.float(), True, for_generator=True)}
+        with autocast(real.device, self.precision):
+            logits, seen = self.discriminator.judge(fake, label)
+            with torch.no_grad():
+                _, wanted = self.discriminator.judge(real, label)
+        return {
+            "g_adversarial": self.adversarial_loss(logits.float(), True, for_generator=True),
+            "g_features": feature_matching(seen, wanted),
+        }
+
+    def _lesion(self, label: torch.Tensor) -> torch.Tensor:
+        """Where the slice itself, the middle one, has its lesion: (B, 1, H, W[, D])."""
+        channel = label.shape[1] // self.num_labels // 2 * self.num_labels + LESION
+        return label[:, channel : channel + 1]
