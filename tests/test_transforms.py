@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from common.labels import LESION, MIRROR
-from common.transforms import EmptyLesiond, LabelMapd, RandIntensityd, RandMirrord, RandSliced
+from common.transforms import EmptyLesiond, LabelMapd, RandIntensityd, RandMirrord, RandSliced, SliceContextd
 
 SHAPE = (1, 7, 8, 9)
 
@@ -55,6 +55,40 @@ def test_the_lesion_share_decides_how_often_a_lesion_slice_is_cut():
     transform = RandSliced("label_map", lesion_share=0.6).set_random_state(2)
     hits = np.mean([bool((transform({"label_map": label_map})["label_map"] == LESION).any()) for _ in range(600)])
     assert abs(hits - (0.6 + 0.4 / 9)) < 0.06
+
+
+def numbered():
+    """A label map whose label is its slice number, and an image that says the same."""
+    label_map = torch.arange(9, dtype=torch.uint8).expand(SHAPE).contiguous()
+    return {"image": label_map.float(), "label_map": label_map}
+
+
+def test_a_label_map_is_cut_with_its_neighbours_and_the_image_alone():
+    transform = RandSliced(["image", "label_map"], context=2).set_random_state(1)
+    seen = set()
+    for _ in range(60):
+        cut = transform(numbered())
+        assert cut["image"].shape == SHAPE[:-1]
+        z = int(cut["image"][0, 0, 0])
+        assert cut["label_map"].shape == (5, *SHAPE[1:3])
+        assert cut["label_map"][:, 0, 0].tolist() == [min(max(z + step, 0), 8) for step in (-2, -1, 0, 1, 2)]
+        seen.add(z)
+    assert seen == set(range(9))
+
+
+def test_the_context_changes_nothing_of_the_draw():
+    cuts = [RandSliced(["image", "label_map"], context=k).set_random_state(4)(numbered()) for k in (0, 1)]
+    assert torch.equal(cuts[0]["image"], cuts[1]["image"])
+    assert torch.equal(cuts[0]["label_map"], cuts[1]["label_map"][1:2])
+
+
+def test_slices_of_a_volume_get_the_channels_of_their_neighbours():
+    one_hot = torch.eye(9)[:, None, None, :].expand(9, 7, 8, 9)  # channel c is 1 in slice c
+    wide = SliceContextd("image", context=1)({"image": one_hot})["image"]
+    assert wide.shape == (27, 7, 8, 9)
+    for z in range(9):
+        assert wide[:, 0, 0, z].reshape(3, 9).argmax(1).tolist() == [max(z - 1, 0), z, min(z + 1, 8)]
+    assert torch.equal(SliceContextd("image", context=0)({"image": one_hot})["image"], one_hot)
 
 
 def test_intensities_change_in_order_within_the_range_and_the_background_stays():

@@ -16,6 +16,18 @@ def test_seven_levels_have_the_parameters_of_the_paper():
     assert sum(p.numel() for p in network.parameters()) == 41_856_001
 
 
+def test_six_levels_have_the_parameters_of_the_authors_later_code():
+    network = UNetGenerator(2, 29, 1, (128, 128), dropout=0.3, depth=6)
+
+    assert sum(p.numel() for p in network.parameters()) == 29_271_041
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_a_depth_that_the_size_does_not_allow_is_refused(depth):
+    with pytest.raises(ValueError, match=r"size \(16, 24\) can be halved 3 to 3 times"):
+        small(depth=depth)
+
+
 @pytest.mark.parametrize(("size", "levels"), [((64, 64), 6), ((96, 96), 5), ((16, 24), 3), ((16, 24, 8), 3)])
 def test_depth_follows_from_the_size(size, levels):
     assert len(small(size).down) == levels

@@ -139,6 +139,64 @@ def test_the_average_follows_the_generator(train):
     assert not torch.equal(average.module.head[0].weight, generator.head[0].weight)
 
 
+def test_without_adversarial_weight_the_optimiser_of_the_discriminator_never_steps(train):
+    step = step_of(*networks(), adversarial_weight=0)
+    steps = []
+    step.d_optimizer.register_step_pre_hook(lambda *_: steps.append(1))
+
+    train(step, [batch()] * 3)
+
+    assert steps == []
+    assert step.d_optimizer.state_dict()["state"] == {}
+
+
+def test_volumes_are_learned_as_slices_are(train):
+    size = (16, 24, 16)
+    label_map = torch.randint(0, LABELS, (1, 1, 4, 6, 4), dtype=torch.uint8)
+    for axis in (2, 3, 4):
+        label_map = label_map.repeat_interleave(4, axis)
+    data = {"label_map": label_map, "image": label_map.float() / LABELS * 1.6 - 0.8}
+    generator = UNetGenerator(3, LABELS, 1, size, dropout=0.0, filters=4)
+    discriminator = PatchDiscriminator(LABELS + 1, filters=(4, 6, 8), spatial_dims=3)
+
+    outputs = train(step_of(generator, discriminator), [data] * 30)
+
+    assert outputs[-1]["g_l1"] < 0.6 * outputs[0]["g_l1"]
+    assert outputs[-1]["loss"] < outputs[0]["loss"]
+
+
+def test_the_context_reaches_the_networks_slice_by_slice(train):
+    seen = []
+
+    class Listening(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.level = nn.Parameter(torch.zeros(()))
+
+        def forward(self, label):
+            seen.append(label)
+            return self.level.expand(len(label), 1, *label.shape[2:])
+
+    below, middle, above = (torch.randint(0, 29, (2, 1, 6, 7), dtype=torch.uint8) for _ in range(3))
+    middle[..., :3] = 28
+    data = {"label_map": torch.cat([below, middle, above], 1), "image": torch.ones(2, 1, 6, 7)}
+    generator = Listening()
+    optimizers = [torch.optim.SGD(generator.parameters(), 0.0) for _ in range(2)]
+    step = PairedStep(
+        generator, nn.Identity(), *optimizers, least_squares, l1_weight=1, num_labels=29, adversarial_weight=0,
+        precision="fp32", lesion_weight=5,
+    )  # fmt: skip
+
+    (output,) = train(step, [data])
+
+    assert seen[0].shape == (2, 87, 6, 7)
+    for place, label_map in enumerate((below, middle, above)):
+        assert torch.equal(seen[0][:, 29 * place : 29 * (place + 1)].argmax(1, keepdim=True), label_map.long())
+    # Lesions of the neighbours do not weigh; those of the slice do.
+    share = (middle == 28).float().mean().item()
+    assert output["g_l1"] == pytest.approx(1 + 4 * share)
+
+
 def test_lesion_pixels_weigh_as_much_as_they_are_told_to(train):
     class Grey(nn.Module):
         def __init__(self):
