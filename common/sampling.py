@@ -13,7 +13,7 @@ import torch.distributed as dist
 from monai.data import CacheDataset
 from torch.utils.data import DistributedSampler
 
-__all__ = ["EpochSampler", "SeededDataset", "derive_seed"]
+__all__ = ["EpochSampler", "SeededDataset", "UnpairedDataset", "UnpairedSampler", "derive_seed"]
 
 
 def derive_seed(*parts: int) -> int:
@@ -59,16 +59,55 @@ class EpochSampler(DistributedSampler):
         return [(share / total, indices) for share, indices in groups]
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        rng = np.random.default_rng(derive_seed(self.seed, self.epoch))
+        order = self._order(np.random.default_rng(derive_seed(self.seed, self.epoch)))
+        for position in range(self.rank, self.total_size, self.num_replicas):
+            yield self.epoch, position, int(order[position])
+
+    def _order(self, rng: np.random.Generator) -> np.ndarray:
+        """Indices of all draws of an epoch, over all ranks."""
         counts = np.floor(np.array([share for share, _ in self.groups]) * self.total_size).astype(int)
         counts[0] += self.total_size - counts.sum()
         order = []
         for count, (_, indices) in zip(counts, self.groups, strict=True):
             passes = -(-count // len(indices))
             order.append(np.concatenate([rng.permutation(indices) for _ in range(max(passes, 1))])[:count])
-        order = rng.permutation(np.concatenate(order))
+        return rng.permutation(np.concatenate(order))
+
+
+class UnpairedSampler(EpochSampler):
+    """Draw two keys at a time for an `UnpairedDataset`, for a label map and for an image, never of the same case.
+
+    Both are drawn as an `EpochSampler` draws, each in an order of its own, so that both domains hold the groups in the
+    same shares.
+
+    Raises:
+        ValueError: hardly any other case is drawn, so that a case would meet itself.
+    """
+
+    def __iter__(self) -> Iterator[tuple[tuple[int, int, int], tuple[int, int, int]]]:
+        rng = np.random.default_rng(derive_seed(self.seed, self.epoch))
+        maps, images = self._order(rng), self._order(rng)
+        _part(maps, images)
         for position in range(self.rank, self.total_size, self.num_replicas):
-            yield self.epoch, position, int(order[position])
+            yield (
+                (self.epoch, position, int(maps[position])),
+                (self.epoch, self.total_size + position, int(images[position])),
+            )
+
+
+def _part(maps: np.ndarray, images: np.ndarray) -> None:
+    """Swap entries of `images`, in place, until none equals the entry of `maps` at its position."""
+    for position in np.flatnonzero(maps == images):
+        if maps[position] != images[position]:
+            continue  # an earlier swap has parted it
+        partners = np.flatnonzero((images != maps[position]) & (maps != images[position]))
+        if not len(partners):
+            raise ValueError(
+                "One case makes up most of the draws and would be paired with itself. Unpaired training needs several "
+                "cases in every group: raise clinical_cases, or lower stroke_share."
+            )
+        partner = partners[position % len(partners)]
+        images[position], images[partner] = images[partner], images[position]
 
 
 class SeededDataset(CacheDataset):
@@ -89,3 +128,16 @@ class SeededDataset(CacheDataset):
         epoch, position, index = key if isinstance(key, tuple) else (0, key, key)
         self.transform.set_random_state(seed=derive_seed(self.seed, epoch, position))
         return super().__getitem__(index)
+
+
+class UnpairedDataset(SeededDataset):
+    """A `SeededDataset` whose items come from two cases, drawn and transformed independently.
+
+    Keys are pairs, from an `UnpairedSampler`. An item holds "label_map" of the first case; of the second, "image" and
+    "image_label_map", which an unpaired training does not look at.
+    """
+
+    def __getitem__(self, keys: tuple) -> dict:
+        map_key, image_key = keys
+        first, second = super().__getitem__(map_key), super().__getitem__(image_key)
+        return {"label_map": first["label_map"], "image": second["image"], "image_label_map": second["label_map"]}

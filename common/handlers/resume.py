@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Resume:
         key_metric: column of the history; `mode` "max" or "min" says which way is better.
         publish: the network whose weights become model.pt.
         trained: the network that is trained, if `publish` is an average of it; both start from `pretrained`.
+        partners: names in `state` that start from last.pt of the run `pretrained`, as they are not in its model.pt.
         state: everything with a state_dict that the next epoch depends on: networks, optimisers, pools, ...
         keep_last: how many epochs' weights to keep (100 in the paper's protocol).
         save_seconds: time between two writings of last.pt; a killed run repeats at most that much.
@@ -57,12 +58,14 @@ class Resume:
         save_seconds: float = 60,
         pretrained: str | None = None,
         trained: torch.nn.Module | None = None,
+        partners: Sequence[str] = (),
     ):
         self.folder = Path(output_dir)
         self.bundle, self.settings, self.seed = bundle, json.loads(json.dumps(settings)), seed
         self.history, self.key_metric, self.mode = history, key_metric, mode
         self.publish, self.trained, self.state = publish, trained, dict(state)
         self.keep_last, self.save_seconds, self.pretrained = keep_last, save_seconds, pretrained
+        self.partners = tuple(partners)
         self.rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
         self._saved_at = time.monotonic()
 
@@ -133,9 +136,15 @@ class Resume:
         if not path.is_file():
             raise FileNotFoundError(f"--pretrained {run}: no model.pt there. Give the folder of a finished run.")
         weights = torch.load(path, map_location="cpu", weights_only=True)["model"]
+        last = path.with_name("last.pt")
+        if self.partners and not last.is_file():
+            raise FileNotFoundError(f"--pretrained {run}: no last.pt there, which holds {', '.join(self.partners)}.")
         try:
             for network in filter(None, (self.publish, self.trained)):
                 network.load_state_dict(weights)
+            state = torch.load(last, map_location="cpu", weights_only=True)["state"] if self.partners else {}
+            for name in self.partners:
+                self.state[name].load_state_dict(state[name])
         except RuntimeError as error:
             raise ValueError(
                 f"--pretrained {path}: its network differs from the one configured here. {error}"
