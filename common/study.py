@@ -1,7 +1,7 @@
-"""A study: from data to scored arms. What is in `scripts/studies/*.json` becomes a list of stages, run in order.
+"""A study: from data to scored arms. What is in `scripts/studies/*.json` becomes stages that need one another.
 
-Stages: data, segmenter of the baseline arm, lesion GAN, lesion masks, translator, synthetic images, the other arms'
-segmenters, test scores, report. Each stage can be stopped and goes on; a finished one is not run again.
+Stages: data, segmenter of the baseline arm, lesion GAN, lesion masks, translator, synthetic sets, the other arms'
+segmenters, test scores. Each stage can be stopped and goes on; a finished one is not run again.
 """
 
 from __future__ import annotations
@@ -20,16 +20,20 @@ from .evaluation import evaluate
 from .phantom.cohort import make_phantom
 from .synthesis import draw_masks, synthesize_images
 
-__all__ = ["Stage", "begin", "finished_stages", "load_study", "run_stage", "stages"]
+__all__ = ["Stage", "begin", "finished_stages", "load_study", "run_stage", "stages", "synthetic_sets"]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a study: `run()` makes what is not there yet. `settings` is what the result depends on."""
+    """One step of a study: `run()` makes what is not there yet, after the stages named in `needs`.
+
+    `settings` is what the result depends on.
+    """
 
     name: str
     settings: dict[str, Any]
     run: Callable[[], object]
+    needs: tuple[str, ...] = ()
 
 
 def load_study(path: str | Path, scale: str | None = None, real_data: str | None = None) -> dict:
@@ -64,6 +68,9 @@ def load_study(path: str | Path, scale: str | None = None, real_data: str | None
             raise FileNotFoundError(f"REAL_DATA={real_data}: expected anatomies/ and *lesion_masks.npz in it.")
         study["data"] |= {"anatomies": str(anatomies), "lesions": str(masks[0])}
         study["lesion_wgan"]["settings"] |= {"mask_library": str(masks[0]), "size": study["data"]["size"]}
+        for variant in study.get("variants", {}).values():
+            if variant.get("masks") == "library":
+                variant["masks"] = str(masks[0])
     return study
 
 
@@ -95,17 +102,26 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
     fixed_segmenter = (baseline, first_seed)
     arms = [(arm, seed) for seed in study["seeds"] for arm in study["arms"]]
     arms.sort(key=lambda run: run != fixed_segmenter)  # first: the translator is selected by it
-    result = [
+    return [
         _data_stage(study, folder),
         _segmenter_stage(study, folder, *arms[0]),
-        _train_stage(study, folder, "lesion_wgan", {}),
+        _gan_stage(study, folder),
         _masks_stage(study, folder),
-        _train_stage(study, folder, study["translator"]["bundle"], {"segmenter": str(_run(folder, *fixed_segmenter))}),
-        _images_stage(study, folder),
+        _translator_stage(study, folder, fixed_segmenter),
+        *(_images_stage(study, folder, name) for name in synthetic_sets(study)),
         *(_segmenter_stage(study, folder, *run) for run in arms[1:]),
         *(_evaluate_stage(folder, *run) for run in arms),
     ]
-    return result
+
+
+def synthetic_sets(study: dict) -> dict[str, dict]:
+    """{folder name: settings of `synthesize_images`} of the study's synthetic sets.
+
+    The first, "synthetic", is made as "images" says; each entry of "variants" changes some of it.
+    """
+    images = study["images"]
+    variants = {f"synthetic_{name}": images | changes for name, changes in study.get("variants", {}).items()}
+    return {"synthetic": images, **variants}
 
 
 def finished_stages(folder: str | Path) -> dict[str, dict]:
@@ -137,8 +153,18 @@ def _data_stage(study: dict, folder: Path) -> Stage:
     return Stage("data", settings, lambda: make_phantom(out=folder / "data", workers=os.cpu_count() or 1, **settings))
 
 
-def _train_stage(study: dict, folder: Path, bundle: str, extra: dict) -> Stage:
-    part = study["lesion_wgan"] if bundle == "lesion_wgan" else study["translator"]
+def _gan_stage(study: dict, folder: Path) -> Stage:
+    needs = () if study["lesion_wgan"]["settings"].get("mask_library") else ("data",)
+    return _train_stage(study, folder, "lesion_wgan", study["lesion_wgan"], {}, needs)
+
+
+def _translator_stage(study: dict, folder: Path, segmenter: tuple[str, int]) -> Stage:
+    """The translator's weights are selected by the Dice of a segmenter that saw clinical cases only."""
+    part, extra = study["translator"], {"segmenter": str(_run(folder, *segmenter))}
+    return _train_stage(study, folder, part["bundle"], part, extra, ("data", _train_name(*segmenter)))
+
+
+def _train_stage(study: dict, folder: Path, bundle: str, part: dict, extra: dict, needs: tuple[str, ...]) -> Stage:
     settings = {
         "dataset_dir": str(folder / "data"),
         "output_dir": str(folder / "runs" / bundle),
@@ -146,24 +172,29 @@ def _train_stage(study: dict, folder: Path, bundle: str, extra: dict) -> Stage:
         **part["settings"],
         **extra,
     }
-    return Stage(f"train {bundle}", settings, lambda: train(bundle, part["overlays"], **settings))
+    return Stage(f"train {bundle}", settings, lambda: train(bundle, part["overlays"], **settings), needs)
 
 
 def _masks_stage(study: dict, folder: Path) -> Stage:
     settings = {"model": str(folder / "runs" / "lesion_wgan"), **study["masks"]}
-    return Stage("draw masks", settings, lambda: draw_masks(out=folder / "masks", **settings))
+    return Stage("draw masks", settings, lambda: draw_masks(out=folder / "masks", **settings), ("train lesion_wgan",))
 
 
-def _images_stage(study: dict, folder: Path) -> Stage:
+def _images_stage(study: dict, folder: Path, name: str) -> Stage:
     bundle = study["translator"]["bundle"]
     settings = {
         "bundle": bundle,
         "model": str(folder / "runs" / bundle),
         "data": str(folder / "data"),
         "masks": str(folder / "masks"),
-        **study["images"],
+        **synthetic_sets(study)[name],
     }
-    return Stage("synthesize images", settings, lambda: synthesize_images(out=folder / "synthetic", **settings))
+    needs = (f"train {bundle}", "draw masks")
+    return Stage(f"make {name}", settings, lambda: synthesize_images(out=folder / name, **settings), needs)
+
+
+def _train_name(arm: str, seed: int) -> str:
+    return f"train {arm} seed {seed}"
 
 
 def _segmenter_stage(study: dict, folder: Path, arm: str, seed: int) -> Stage:
@@ -175,10 +206,12 @@ def _segmenter_stage(study: dict, folder: Path, arm: str, seed: int) -> Stage:
         **study["segmenter"]["settings"],
         **choice,
     }
-    if study["arms"][arm].get("synthetic"):
-        settings["synthetic_dir"] = str(folder / "synthetic")
+    needs: tuple[str, ...] = ("data",)
+    if name := study["arms"][arm].get("synthetic"):
+        settings["synthetic_dir"] = str(folder / name)
+        needs += (f"make {name}",)
     overlays = study["segmenter"]["overlays"]
-    return Stage(f"train {arm} seed {seed}", settings, lambda: train("stroke_unet", overlays, **settings))
+    return Stage(_train_name(arm, seed), settings, lambda: train("stroke_unet", overlays, **settings), needs)
 
 
 def _evaluate_stage(folder: Path, arm: str, seed: int) -> Stage:
@@ -190,7 +223,7 @@ def _evaluate_stage(folder: Path, arm: str, seed: int) -> Stage:
         "arm": arm,
         "seed": seed,
     }
-    return Stage(f"score {arm} seed {seed}", settings, lambda: evaluate(**settings))
+    return Stage(f"score {arm} seed {seed}", settings, lambda: evaluate(**settings), (_train_name(arm, seed),))
 
 
 def _merge(base: dict, changes: dict) -> dict:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from common.study import begin, finished_stages, load_study, run_stage, stages
+from scripts.study import stage as stage_command
 
 DEMO = "scripts/studies/demo.json"
 
@@ -60,6 +61,33 @@ def test_all_arms_take_the_same_number_of_optimiser_steps(name, tmp_path):
     trainings = [s.settings for s in stages(study, tmp_path) if s.name.startswith("train ") and "seed" in s.name]
     budgets = {(s.get("epochs"), s["draws_per_epoch"], s.get("batch_size")) for s in trainings}
     assert len(budgets) == 1
+
+
+@pytest.mark.parametrize("name", ["demo", "benchmark"])
+def test_every_stage_comes_after_those_that_it_needs(name, tmp_path):
+    seen = set()
+    for stage in stages(json.loads(Path(f"scripts/studies/{name}.json").read_text()), tmp_path):
+        assert seen >= set(stage.needs), stage.name
+        seen.add(stage.name)
+
+
+def test_an_arm_trains_on_the_synthetic_set_that_it_names_after_it_was_made(tmp_path):
+    study = load_study(DEMO)
+    study["variants"] = {"quiet": {"noise": "none"}}
+    study["arms"]["quiet"] = {"clinical_cases": 12, "synthetic": "synthetic_quiet"}
+    by_name = {stage.name: stage for stage in stages(study, tmp_path)}
+
+    assert by_name["train quiet seed 1"].settings["synthetic_dir"] == str(tmp_path / "synthetic_quiet")
+    assert "make synthetic_quiet" in by_name["train quiet seed 1"].needs
+    made, varied = (by_name[f"make {name}"].settings for name in ("synthetic", "synthetic_quiet"))
+    assert varied == made | {"noise": "none"}
+
+
+def test_a_stage_by_name_refuses_to_run_before_those_it_needs(tmp_path):
+    with pytest.raises(ValueError, match="needs data first"):
+        stage_command("train clinical seed 1", DEMO, str(tmp_path), "tiny")
+    with pytest.raises(ValueError, match="'score' is not a stage"):
+        stage_command("score", DEMO, str(tmp_path), "tiny")
 
 
 def test_a_finished_stage_is_not_run_again(tmp_path):
