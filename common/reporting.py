@@ -18,6 +18,7 @@ from .report.figures import BADGE
 from .report.folder import Section, StudyFolder
 from .report.sets import fidelity, intensities, masks
 from .report.tables import losses, provenance, scores
+from .report.texture import texture
 
 __all__ = ["write_report"]
 
@@ -28,6 +29,7 @@ PARTS: tuple[tuple[str, str, Callable[[StudyFolder, Section], None]], ...] = (
     ("fidelity", "Synthetic lesions are really there", fidelity),
     ("masks", "Masks of the lesion GAN against held-out masks", masks),
     ("intensities", "Intensity histograms", intensities),
+    ("texture", "Texture within and between slices", texture),
     ("losses", "Training curves", losses),
     ("segmentations", "Segmentation examples", segmentation_examples),
     ("scores", "Scores on the test split", scores),

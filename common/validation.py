@@ -22,6 +22,7 @@ from .labels import LESION
 from .precision import autocast
 from .prediction import segment
 from .synthesis import translate_volume
+from .texture import texture, texture_ratios
 
 __all__ = ["LesionValidation", "SegmentationValidation", "TranslationValidation"]
 
@@ -72,6 +73,8 @@ class TranslationValidation:
         segmenter: run folder of a `stroke_unet` trained on the training split, or None.
         rows: how many cases to draw.
         context, spatial_dims: see `translate_volume`; a network with noise gets the same in every epoch.
+        textures: also measure val_noise, val_coarse, val_fine and val_steps, shares of the real image's texture
+            (`common.texture.texture_ratios`).
     """
 
     def __init__(
@@ -84,10 +87,11 @@ class TranslationValidation:
         rows: int = 4,
         context: int = 0,
         spatial_dims: int = 2,
+        textures: bool = False,
     ):
         dataset = read_dataset(dataset_dir)
         self.network, self.num_labels, self.precision, self.rows = network, num_labels, precision, rows
-        self.view = {"context": context, "spatial_dims": spatial_dims}
+        self.view, self.textures = {"context": context, "spatial_dims": spatial_dims}, textures
         self.spacing, self.tissue_sd = dataset.spacing, tissue_sd(dataset)
         self.segmenter = load_network(segmenter, "stroke_unet") if segmenter else None
 
@@ -101,6 +105,9 @@ class TranslationValidation:
             "val_l1": float(np.abs(fake - real)[brain].mean()),
             "val_contrast_gap": abs(contrasts[0] - contrasts[1]),  # NaN where no ring is: left out of the mean
         }
+        if self.textures:
+            ratios = texture_ratios(texture(fake, label_map), texture(real, label_map))
+            result |= {f"val_{name}": ratio for name, ratio in ratios.items()}
         if self.segmenter is not None:
             found = segment(self.segmenter.to(engine.state.device), fake, self.precision) > 0
             result["val_recovered_dice"] = float(2 * (found & lesion).sum() / max(found.sum() + lesion.sum(), 1))

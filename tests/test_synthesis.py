@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from synthetic_world import (
     MINIMUM,
     Flat,
@@ -132,6 +133,32 @@ def test_noise_of_the_real_images_comes_back(tmp_path, world, monkeypatch):
         levels[name] = np.mean(found)
     assert levels["smooth"] == 0
     assert levels["noisy"] == pytest.approx(0.07, rel=0.2)
+
+
+class Grainy(Flat):
+    """Labels in one grey each, and the noise that it is given."""
+
+    def draw_noise(self, slices, generator, device):
+        return torch.randn(slices, 1, 24, 32, generator=generator).to(device)
+
+    def forward(self, label_map, noise):
+        return super().forward(label_map) + 0.1 * noise
+
+
+def test_noise_of_the_translator_follows_from_the_seed_and_the_number_of_the_case(tmp_path, world, monkeypatch):
+    monkeypatch.setattr(synthesis, "load_network", lambda run, bundle, device: Grainy().eval())
+    plain = world | {"noise": "none", "brightness": "none", "masks": None}
+    few, many = (synthesize_images(out=tmp_path / f"{n}", count=n, **plain) for n in (2, 4))
+    other = synthesize_images(out=tmp_path / "other", count=2, **(plain | {"seed": 2}))
+
+    first, second, _, fourth = (read_volume(case.image)[0] for case in read_dataset(many).cases)
+    again = [read_volume(case.image)[0] for case in read_dataset(few).cases]
+    np.testing.assert_array_equal(again, [first, second])
+    assert (read_volume(read_dataset(other).cases[0].image)[0] != first).any()
+    assert (fourth != first).any()  # the same donor once more
+    seeds = [case.source["seeds"] for case in read_dataset(many).cases]
+    assert [entry["case"] for entry in seeds] == [1, 2, 3, 4]
+    assert len({entry["translator_noise"] for entry in seeds}) == 4
 
 
 def test_held_out_donor_is_refused(tmp_path, world):

@@ -68,6 +68,15 @@ def test_a_translator_without_lesions_shows_in_the_contrast(dataset, case):
     assert gaps[0] > gaps[1]
 
 
+def test_texture_is_measured_against_the_real_image_when_asked_for(dataset, case):
+    plain, asked = (
+        TranslationValidation(Grey(0.6), 29, "fp32", str(dataset), None, textures=textures)(engine(), case)
+        for textures in (False, True)
+    )
+    assert asked.keys() - plain.keys() == {"val_noise", "val_coarse", "val_fine", "val_steps"}
+    assert asked["val_noise"] < 0.01  # one grey per label has no noise
+
+
 def test_the_fixed_segmenter_recovers_a_lesion_that_is_there(dataset, case, monkeypatch):
     monkeypatch.setattr("common.validation.load_network", lambda run, bundle: Threshold())
     recovered = [

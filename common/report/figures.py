@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 __all__ = [
     "BADGE", "SET_COLOURS", "STYLE", "YELLOW", "arm_colours", "forest_plot", "histograms", "loss_curves",
-    "mask_distributions", "save", "strips",
+    "mask_distributions", "save", "spectra", "strips",
 ]  # fmt: skip
 
 BADGE = "Simulated phantom: says nothing about clinical accuracy"
@@ -121,6 +121,26 @@ def histograms(edges: np.ndarray, sets: dict[str, np.ndarray], titles: dict[str,
                 ax.plot(centres, densities.mean(0), color=SET_COLOURS[name], lw=1.8, label=label)
             ax.set(xlabel="intensity, rescaled to [0, 1]", ylabel="density", xlim=(0, 1), yscale=scale)
         axes[0].legend()
+        return figure
+
+
+def spectra(
+    frequencies: np.ndarray, power: dict[str, np.ndarray], steps: dict[str, Sequence[float]], colours: dict[str, str]
+) -> Figure:
+    """Power spectra (cases, bands) of each set, their quartiles as a band, beside the steps between its slices."""
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.2), width_ratios=(2, 1))
+        for name, rows in power.items():
+            low, high = np.percentile(rows, [25, 75], axis=0)
+            left.fill_between(frequencies, low, high, color=colours[name], alpha=0.15, lw=0)
+            left.plot(frequencies, rows.mean(0), "-o", ms=3, color=colours[name], label=f"{name} (n = {len(rows)})")
+        left.set(xlabel="spatial frequency in cycles per pixel", ylabel="power (variance)", yscale="log", xlim=(0, 0.5))
+        left.legend()
+        for place, (name, values) in enumerate(steps.items()):
+            right.boxplot(values, positions=[place], widths=0.5, showfliers=False, manage_ticks=False,
+                          boxprops={"color": colours[name]}, medianprops={"color": colours[name]})  # fmt: skip
+        right.set_xticks(range(len(steps)), list(steps))
+        right.set(ylabel="step between slices", xlim=(-0.6, len(steps) - 0.4), ylim=(0, None))
         return figure
 
 

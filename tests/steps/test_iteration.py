@@ -24,6 +24,15 @@ def test_one_hot_marks_the_label_and_nothing_else():
     assert (channels.sum(1) == 1).all()
 
 
+def test_one_hot_of_several_slices_gives_the_labels_of_each_in_turn():
+    slices = torch.randint(0, 5, (2, 3, 7, 8), dtype=torch.uint8)
+
+    channels = one_hot(slices, 5)
+
+    assert torch.equal(channels, torch.cat([one_hot(slices[:, place : place + 1], 5) for place in range(3)], 1))
+    assert channels.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_batches_lose_their_meta_data():
     fetched = fetch(engine(), {"image": MetaTensor(torch.rand(2, 3))}, "image")
 

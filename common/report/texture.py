@@ -1,0 +1,67 @@
+"""Texture on the page: grain and flicker of synthetic images beside those of the images that they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..texture import FREQUENCIES, Texture, texture_ratios, textures
+from . import figures
+from .folder import Section, StudyFolder, Table
+
+__all__ = ["texture"]
+
+MOST_CASES = 30  # per set: the spread between cases is small
+
+
+def texture(study: StudyFolder, section: Section) -> None:
+    """Noise level, power spectrum and steps between slices, synthetic against real."""
+    sets = {
+        study.real_word: textures(study.data.select("training", has_lesion=True)[:MOST_CASES]),
+        "synthetic": textures(study.synthetic.select("training")[:MOST_CASES]),
+    }
+    sets = {name: [entry for entry in found if np.isfinite(entry.power).all()] for name, found in sets.items()}
+    if not all(sets.values()):
+        section.missing.append("texture: no case of one set has an anatomy with enough tissue")
+        return
+    means = {name: _mean(found) for name, found in sets.items()}
+    ratios = texture_ratios(means["synthetic"], means[study.real_word])
+    section.numbers = {
+        **{name: {"n": len(sets[name]), **mean._asdict()} for name, mean in means.items()},
+        "synthetic_share": ratios,
+        "frequencies": FREQUENCIES,
+    }
+    rows = [
+        [name, str(len(sets[name])), f"{mean.noise:.3f}", *(f"{np.sqrt(part.mean()):.3f}" for part in _halves(mean)),
+         f"{mean.steps:.3f}"]
+        for name, mean in means.items()
+    ]  # fmt: skip
+    rows.append(["synthetic share", "", *(f"{ratios[name]:.2f}" for name in ("noise", "coarse", "fine", "steps"))])
+    section.tables.append(
+        Table(
+            "Texture inside the tissues, in units of the images (range 2)",
+            ["set", "cases", "noise", "coarse", "fine", "steps"],
+            rows,
+            "Noise: white matter, from what no smooth image has. Coarse, fine: amplitude of the slower and the faster "
+            "half of the spectrum. Steps: mean difference of neighbouring slices after averaging in the plane; a share "
+            "above 1 means that slices flicker.",
+        )
+    )
+    colours = {study.real_word: figures.SET_COLOURS["stroke"], "synthetic": figures.SET_COLOURS["synthetic"]}
+    study.draw(
+        section,
+        figures.spectra(FREQUENCIES, {name: np.stack([t.power for t in found]) for name, found in sets.items()},
+                        {name: [t.steps for t in found] for name, found in sets.items()}, colours),
+        "texture",
+        "Texture: power spectrum in the plane, and steps between slices",
+        "Training cases with a lesion. Left: power inside the tissues, less their mean and shading; white noise would "
+        "be a level line at its variance; lines are means, bands quartiles over cases. A translator paints what can be "
+        "predicted, and grain cannot. Right: how far tissue steps from one slice to the next.",
+    )  # fmt: skip
+
+
+def _mean(found: list[Texture]) -> Texture:
+    return Texture(*(np.mean(values, axis=0) for values in zip(*found)))
+
+
+def _halves(mean: Texture) -> list[np.ndarray]:
+    return [mean.power[: len(FREQUENCIES) // 2], mean.power[len(FREQUENCIES) // 2 :]]
