@@ -1,13 +1,13 @@
-"""What a translator cannot know: how bright and how noisy a scan is. Measured on real images, put into synthetic ones.
+"""What a translator cannot know of a scan: how bright, how noisy, how uneven its lesion is.
 
-A translator that is trained with an L1 loss draws the mean of all scans it has seen, slice by slice. A scan's white
-matter level depends on its brightest 0.5 %, that is on its lesion, elsewhere in the volume.
+Measured on real images, put into synthetic ones. A translator that is trained with an L1 loss draws the mean of all
+scans it has seen, slice by slice. A scan's white matter level depends on its brightest 0.5 %, that is on its lesion,
+elsewhere in the volume; so the real scan that a synthetic one takes after has a lesion of about the same volume.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,20 +15,33 @@ import numpy as np
 from .datalists import Case, Dataset
 from .grids import read_volume
 from .labels import LESION, TISSUE_OF, TISSUES, inject
+from .lesion_texture import lesion_unevenness, uneven_field, with_uneven_lesion
 from .noise import add_rician, missing_noise, noise_level
 
-__all__ = ["Appearance", "appearances", "apply_appearance", "match_brightness", "references", "white_matter_level"]
+__all__ = [
+    "Appearance",
+    "appearances",
+    "apply_appearance",
+    "choose_appearance",
+    "match_brightness",
+    "references",
+    "white_matter_level",
+]
 
 WHITE_MATTER = TISSUES.index("white matter")
 GAMMA_RANGE = (0.3, 4.0)
+NEAREST = 4  # of the references, by lesion volume
 
 
 class Appearance(NamedTuple):
-    """Of one real image in [-1, 1]: standard deviation of its noise, median of its healthy white matter."""
+    """Of one real image in [-1, 1]: standard deviation of its noise, median of its healthy white matter, volume of its
+    lesion, unevenness of that (`common.lesion_texture`)."""
 
     subject: str
     noise: float
     white_matter: float
+    lesion_ml: float
+    unevenness: float
 
 
 def references(dataset: Dataset, lesion: bool, clinical_cases: int | None) -> list[Case]:
@@ -49,8 +62,10 @@ def references(dataset: Dataset, lesion: bool, clinical_cases: int | None) -> li
     return [case for case in chosen or positive or others if case.anatomy is not None]
 
 
-def appearances(cases: Sequence[Case], folder: Path) -> list[Appearance]:
+def appearances(cases: Sequence[Case], dataset: Dataset) -> list[Appearance]:
     """Appearance of each case, in order; images too small to tell are left out.
+
+    Most lesions are too small to tell how uneven they are: they get the mean of the others, 0 if there are none.
 
     Raises:
         ValueError: no image tells.
@@ -61,15 +76,30 @@ def appearances(cases: Sequence[Case], folder: Path) -> list[Appearance]:
         if case.label is not None:
             label_map = inject(label_map, read_volume(case.label)[0])
         image = read_volume(case.image)[0]
-        measured = Appearance(case.subject, noise_level(image, label_map), white_matter_level(image, label_map))
-        if np.isfinite(measured[1:]).all():
+        measured = Appearance(
+            case.subject,
+            noise_level(image, label_map),
+            white_matter_level(image, label_map),
+            float((label_map == LESION).sum() * dataset.voxel_ml),
+            lesion_unevenness(image, label_map, dataset.spacing),
+        )
+        if np.isfinite([measured.noise, measured.white_matter]).all():
             found.append(measured)
     if not found:
         raise ValueError(
-            f"{folder / 'dataset.json'}: no training case has an anatomy with enough brain to measure noise and "
-            "brightness. Use `--noise none --brightness none`."
+            f"{dataset.folder / 'dataset.json'}: no training case has an anatomy with enough brain to measure noise "
+            "and brightness. Use `--noise none --brightness none --unevenness none`."
         )
-    return found
+    known = [one.unevenness for one in found if np.isfinite(one.unevenness)]
+    usual = float(np.mean(known)) if known else 0.0
+    return [one if np.isfinite(one.unevenness) else one._replace(unevenness=usual) for one in found]
+
+
+def choose_appearance(targets: Sequence[Appearance], lesion_ml: float, rng: np.random.Generator) -> Appearance:
+    """One of the four references whose lesions are nearest in volume (in logarithm; no lesion is nearest to none)."""
+    distance = [abs(np.log((target.lesion_ml + 0.01) / (lesion_ml + 0.01))) for target in targets]
+    nearest = np.argsort(distance, kind="stable")[:NEAREST]
+    return targets[int(rng.choice(nearest))]
 
 
 def white_matter_level(image: np.ndarray, label_map: np.ndarray) -> float:
@@ -105,9 +135,18 @@ def apply_appearance(
     noise: bool,
     brightness: bool,
     rng: np.random.Generator,
+    healthy: np.ndarray | None = None,
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> tuple[np.ndarray, dict]:
-    """An image with the appearance of a real one, and what was done, for the sidecar."""
+    """An image with the appearance of a real one, and what was done, for the sidecar.
+
+    With `healthy`, the translation of the same anatomy without the lesion, the lesion becomes uneven as well; this
+    needs the voxels' spacing in mm.
+    """
     entry: dict = {"reference": target.subject}
+    if healthy is not None:
+        image = with_uneven_lesion(image, healthy, uneven_field(image.shape, spacing, target.unevenness, rng))
+        entry["unevenness"] = target.unevenness
     if brightness:
         image = match_brightness(image, label_map, target.white_matter)
         entry["white_matter"] = target.white_matter

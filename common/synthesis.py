@@ -6,12 +6,13 @@ A run that was stopped goes on when started again. What a case becomes depends o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from .appearance import appearances, apply_appearance, references
+from .appearance import appearances, apply_appearance, choose_appearance, references
 from .bundles import load_network, read_settings, sha256
 from .datalists import COHORTS, Case, Dataset, read_dataset, refuse_foreign_donors, write_dataset
 from .grids import minimum_lesion_voxels, read_volume, write_volume
@@ -65,6 +66,7 @@ def synthesize_images(
     count: int | None = None,
     noise: str = "auto",
     brightness: str = "auto",
+    unevenness: str = "auto",
     donors: str | Sequence[str] = "normal",
 ) -> Path:
     """Make a synthetic data set: anatomies of training donors, with lesions, translated into images.
@@ -76,8 +78,9 @@ def synthesize_images(
         out: data set to make; finished cases in it stay as they are.
         masks: folder of `draw_masks`, or a mask library; None: lesion-free brains.
         count: cases; default one per donor. More than donors go through them again, with other masks.
-        noise, brightness: "auto" gives each case the noise and the white matter level of a training image that the
-            translator saw, drawn at random (`common.appearance`); "none" leaves what the translator made.
+        noise, brightness, unevenness: "auto" gives each case the noise, the white matter level and the unevenness
+            inside the lesion of a training image that the translator saw, drawn among those with lesions of about its
+            volume (`common.appearance`); "none" leaves what the translator made.
         donors: see `choose_donors`.
 
     Returns:
@@ -89,7 +92,7 @@ def synthesize_images(
     dataset = read_dataset(data)
     if dataset.synthetic:
         raise ValueError(f"{data} is a synthetic set; donors come from the real one.")
-    for flag, value in (("noise", noise), ("brightness", brightness)):
+    for flag, value in (("noise", noise), ("brightness", brightness), ("unevenness", unevenness)):
         if value not in CHOICES:
             raise ValueError(f"--{flag} {value!r} is not known; expected one of {CHOICES}.")
     chosen = choose_donors(dataset, donors)
@@ -108,6 +111,7 @@ def synthesize_images(
         "seed": seed,
         "noise": noise,
         "brightness": brightness,
+        "unevenness": unevenness,
         "donors": donors if isinstance(donors, str) else list(donors),
     }
     out = Path(out)
@@ -118,7 +122,16 @@ def synthesize_images(
 
     wanted = {"noise": noise == "auto", "brightness": brightness == "auto"}
     seen = references(dataset, pool is not None, settings.get("clinical_cases"))
-    targets = appearances(seen, dataset.folder) if any(wanted.values()) else None
+    uneven = unevenness == "auto" and pool is not None
+    targets = appearances(seen, dataset) if uneven or any(wanted.values()) else None
+    translate = partial(
+        translate_volume,
+        network,
+        num_labels=settings["num_labels"],
+        precision=settings.get("precision", "fp32"),
+        context=settings.get("context", 0),
+        spatial_dims=settings.get("spatial_dims", 2),
+    )
     queue = MaskQueue(len(pool.ids), seed) if pool else None
     cases = []
     for number in tqdm(range(1, count + 1), desc=f"{bundle} cases", unit="case"):
@@ -134,19 +147,15 @@ def synthesize_images(
             continue
         label_map = placement.label_map if placement else anatomy
         noise_seed = derive_seed(seed, number)
-        image = translate_volume(
-            network,
-            label_map,
-            settings["num_labels"],
-            settings.get("precision", "fp32"),
-            context=settings.get("context", 0),
-            spatial_dims=settings.get("spatial_dims", 2),
-            seed=noise_seed,
-        )
+        image = translate(label_map, seed=noise_seed)
         given = None
         if targets:
             rng = np.random.default_rng([seed, number])
-            image, given = apply_appearance(image, label_map, targets[rng.integers(len(targets))], rng=rng, **wanted)
+            target = choose_appearance(targets, placement.voxels_after * dataset.voxel_ml if placement else 0.0, rng)
+            healthy = translate(anatomy, seed=noise_seed) if uneven else None
+            image, given = apply_appearance(
+                image, label_map, target, rng=rng, healthy=healthy, spacing=dataset.spacing, **wanted
+            )
         write_volume(case.image, image, dataset.affine)
         write_volume(case.anatomy, anatomy, dataset.affine)
         if placement:

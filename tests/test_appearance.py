@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ from common.appearance import (
     Appearance,
     appearances,
     apply_appearance,
+    choose_appearance,
     match_brightness,
     references,
     white_matter_level,
@@ -50,7 +53,9 @@ def test_a_darker_scan_shows_its_lesion_with_more_contrast(rng):
 
 def test_nothing_wanted_changes_nothing(rng):
     image, label_map = scan(rng)
-    same, entry = apply_appearance(image, label_map, Appearance("a", 0.1, 0.0), noise=False, brightness=False, rng=rng)
+    same, entry = apply_appearance(
+        image, label_map, Appearance("a", 0.1, 0.0, 3.0, 0.3), noise=False, brightness=False, rng=rng
+    )
     assert same is image
     assert entry == {"reference": "a"}
 
@@ -66,4 +71,18 @@ def test_references_are_training_cases_that_the_translator_saw(dataset):
 
 def test_data_without_anatomies_is_refused_with_a_way_out(tmp_path):
     with pytest.raises(ValueError, match="--noise none --brightness none"):
-        appearances([], tmp_path)
+        appearances([], SimpleNamespace(folder=tmp_path))
+
+
+def test_a_synthetic_scan_takes_after_one_whose_lesion_is_about_as_large(rng):
+    targets = [Appearance(f"{ml} ml", 0.1, 0.0, ml, 0.3) for ml in (90, 0.5, 30, 1, 60, 2, 4, 120)]
+    chosen = {choose_appearance(targets, 1.5, rng).subject for _ in range(60)}
+    assert chosen == {"0.5 ml", "1 ml", "2 ml", "4 ml"}
+
+
+def test_lesions_too_small_to_tell_are_as_uneven_as_the_others_on_average(dataset, monkeypatch):
+    data = read_dataset(dataset)
+    cases = references(data, lesion=True, clinical_cases=3)
+    told = iter([0.2, float("nan"), 0.4])
+    monkeypatch.setattr("common.appearance.lesion_unevenness", lambda *_: next(told))
+    assert [one.unevenness for one in appearances(cases, data)] == pytest.approx([0.2, 0.3, 0.4])
