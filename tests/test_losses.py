@@ -2,15 +2,65 @@ import pytest
 import torch
 from torch import nn
 
-from common.losses import DiceCrossEntropy, critic_loss, gradient_penalty, least_squares, log_loss
+from common.losses import (
+    DiceCrossEntropy,
+    balanced_loss,
+    class_weights,
+    critic_loss,
+    feature_matching,
+    gradient_penalty,
+    hinge,
+    least_squares,
+    log_loss,
+)
+
+ADVERSARIAL = [least_squares, log_loss, hinge]
 
 
-@pytest.mark.parametrize("loss", [least_squares, log_loss])
+@pytest.mark.parametrize("loss", ADVERSARIAL)
 def test_a_real_looking_fake_costs_the_discriminator_more_and_the_generator_less(loss):
     poor, good = torch.full((2, 1, 3, 4), 0.1), torch.full((2, 1, 3, 4), 0.9)
 
     assert loss(good, is_real=False) > loss(poor, is_real=False)
     assert loss(good, is_real=True) < loss(poor, is_real=True)
+    assert loss(good, is_real=True, for_generator=True) < loss(poor, is_real=True, for_generator=True)
+
+
+@pytest.mark.parametrize("loss", [least_squares, log_loss])
+def test_a_generator_pays_what_a_discriminator_pays_for_real_samples(loss):
+    logits = torch.randn(2, 1, 3, 4)
+
+    assert torch.equal(loss(logits, True, for_generator=True), loss(logits, True))
+
+
+def test_hinge_by_hand():
+    logits = torch.tensor([-2.0, 0.5, 3.0])
+
+    assert hinge(logits, is_real=True).item() == pytest.approx((3 + 0.5 + 0) / 3)
+    assert hinge(logits, is_real=False).item() == pytest.approx((0 + 1.5 + 4) / 3)
+    assert hinge(logits, is_real=True, for_generator=True).item() == pytest.approx(-0.5)
+
+
+def test_hinge_leaves_a_sure_discriminator_alone_but_not_its_generator():
+    logits = torch.tensor([2.0, 5.0], requires_grad=True)
+
+    assert not torch.autograd.grad(hinge(logits, is_real=True), logits)[0].any()
+    assert torch.equal(torch.autograd.grad(hinge(logits, True, for_generator=True), logits)[0], torch.full((2,), -0.5))
+
+
+def test_feature_matching_adds_layers_and_averages_scales():
+    ones, zeros = torch.ones(2, 3, 4, 5), torch.zeros(2, 3, 4, 5)
+
+    assert feature_matching([[ones, ones]], [[zeros, -ones]]) == 3
+    assert feature_matching([[ones, ones], [ones, ones]], [[zeros, -ones], [ones, ones]]) == 1.5
+
+
+def test_feature_matching_moves_the_generated_features_only():
+    fake, real = torch.rand(2, 3, requires_grad=True), torch.rand(2, 3, requires_grad=True)
+    feature_matching([[fake]], [[real]]).backward()
+
+    assert fake.grad.abs().sum() > 0
+    assert real.grad is None
 
 
 def test_least_squares_aims_at_one_for_real_and_zero_for_fake():
@@ -134,3 +184,39 @@ def test_a_volume_without_lesion_gives_a_finite_loss_and_gradient():
 
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
+
+
+def test_class_weights_are_inverse_frequencies_and_capped():
+    label = torch.zeros(2, 4, 5, 10)
+    label[:, 0] = 1
+    label[0, :2, 0, 0] = torch.tensor([0.0, 1.0])  # one pixel of a hundred
+    label[0, :3, 0, 1:6] = torch.tensor([0.0, 0.0, 1.0]).view(3, 1)  # five
+
+    weights = class_weights(label, cap=10)
+
+    assert weights[0] == pytest.approx(100 / 3 / 94)
+    assert weights[1] == 10  # 33 without the cap
+    assert weights[2] == pytest.approx(100 / 3 / 5)
+    assert weights.max() == 10  # also of the class that is not there
+
+
+def test_the_balanced_loss_is_zero_for_the_truth_and_dear_where_a_small_class_is_missed():
+    label = torch.zeros(1, 3, 10, 10)
+    label[:, 1] = 1
+    label[:, :, 0, 0] = torch.tensor([0.0, 0.0, 1.0])
+    missed = torch.zeros(1, 3, 10, 10)
+    missed[:, 1] = 1
+
+    assert balanced_loss(label * 100, label, cap=10) == pytest.approx(0, abs=1e-4)
+    assert balanced_loss(missed * 10, label, cap=10) > 1
+    assert (missed - label).abs().mean() < 0.01  # what an L1 cycle pays for it
+
+
+def test_the_balanced_loss_of_an_empty_slice_is_finite():
+    label = torch.zeros(1, 3, 4, 5)
+    label[:, 0] = 1
+    logits = torch.randn(1, 3, 4, 5, requires_grad=True)
+
+    balanced_loss(logits, label, cap=10).backward()
+
+    assert logits.grad.isfinite().all()

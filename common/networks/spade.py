@@ -80,7 +80,7 @@ class SpadeGenerator(nn.Module):
     should share theirs: see `draw_noise`.
 
     Args:
-        num_labels: channels of the one-hot map.
+        in_channels: labels of the one-hot map, times its slices if it has a context.
         out_channels: of the image.
         size: (H, W) in pixels, multiples of 2 ** len(channels) that leave more than one pixel to start from.
         channels: feature maps of the blocks, coarse to fine.
@@ -89,7 +89,7 @@ class SpadeGenerator(nn.Module):
         head_kernel: edge of the last convolution's kernel: 3 in the paper, 7 in its authors' code.
 
     Shape:
-        label map (B, num_labels, H, W), one-hot, and noise (B, latent_size), standard normal, or None
+        label map (B, in_channels, H, W), one-hot, and noise (B, latent_size), standard normal, or None
         -> (B, out_channels, H, W) in [-1, 1].
 
     Raises:
@@ -101,7 +101,7 @@ class SpadeGenerator(nn.Module):
 
     def __init__(
         self,
-        num_labels: int,
+        in_channels: int,
         out_channels: int,
         size: Sequence[int],
         channels: Sequence[int] = (128, 64, 32, 16, 8),
@@ -114,9 +114,9 @@ class SpadeGenerator(nn.Module):
         self.start = (channels[0], *_start(size, len(channels)))
         self.dense = nn.Linear(latent_size, channels[0] * self.start[1] * self.start[2])
         pairs = zip([channels[0], *channels[:-1]], channels)
-        self.blocks = nn.ModuleList([SpadeBlock(before, after, num_labels) for before, after in pairs])
+        self.blocks = nn.ModuleList([SpadeBlock(before, after, in_channels) for before, after in pairs])
         self.halve = nn.MaxPool2d(2)
-        self.full = Spade(channels[-1], num_labels) if full_resolution else None
+        self.full = Spade(channels[-1], in_channels) if full_resolution else None
         self.act = nn.LeakyReLU(LEAK, inplace=True)
         # UpConv is the last doubling and the head in one, unless something stands between them.
         self.head = (

@@ -28,7 +28,9 @@ def parser_of(bundle, *names):
 
 SMALL = {
     "lesion_wgan": {"channels": [4, 4, 4], "val_masks": 8},
+    "cyclegan_itm": {"filters": 4},
     "pix2pix_itm": {"filters": 4},
+    "spade_itm": {"channels": [4, 4]},
     "stroke_unet": {"channels": [2, 2, 2, 2]},
 }
 
@@ -94,7 +96,18 @@ def test_every_knob_that_changes_a_result_is_a_setting_that_a_resume_checks(bund
         if not key.startswith("_") and not (isinstance(value, dict) and key != "size" and "_target_" in value)
     }
     knobs -= {key for key in knobs if isinstance(train[key], dict) and key in ("train", "validate")}
-    knobs -= {"initialize", "run", "training", "deterministic", "network", "discriminator", "critic", "history"}
+    knobs -= {
+        "initialize",
+        "run",
+        "training",
+        "deterministic",
+        "network",
+        "reverse",
+        "discriminator",
+        "critic",
+        "history",
+    }
+    knobs -= {"image_discriminator", "label_discriminator"}
     assert knobs - NOT_SETTINGS - set(train["resume"]["settings"]) == set()
 
 

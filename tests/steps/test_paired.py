@@ -3,9 +3,10 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from common.losses import least_squares, log_loss
-from common.networks.patchgan import PatchDiscriminator
+from common.losses import hinge, least_squares, log_loss
+from common.networks.patchgan import MultiScaleDiscriminator, PatchDiscriminator
 from common.networks.pix2pix import UNetGenerator
+from common.networks.spade import SpadeGenerator
 from common.steps.paired import PairedStep
 
 LABELS = 5
@@ -67,7 +68,7 @@ def test_one_batch_can_be_overfitted(train, precision):
     assert outputs[-1]["g_l1"] < 0.3 * outputs[0]["g_l1"]
 
 
-@pytest.mark.parametrize("loss", [least_squares, log_loss])
+@pytest.mark.parametrize("loss", [least_squares, log_loss, hinge])
 def test_discriminator_learns_to_score_real_above_fake(train, loss):
     generator, discriminator = networks()
     step = step_of(generator, discriminator, loss)
@@ -217,3 +218,39 @@ def test_lesion_pixels_weigh_as_much_as_they_are_told_to(train):
         precision="fp32", lesion_weight=5,
     )  # fmt: skip
     assert train(step, [data])[0]["g_l1"] == pytest.approx(0.75 + 5 * 0.25)
+
+
+def modern(size=(32, 32)):
+    """SPADE and the discriminator of its overlay `modern`."""
+    generator = SpadeGenerator(LABELS, 1, size, channels=(16, 8, 8), full_resolution=True)
+    return generator, MultiScaleDiscriminator(2, LABELS + 1, (4, 6, 8), "spectral")
+
+
+MODERN = {"loss": hinge, "feature_weight": 10}
+
+
+@pytest.mark.parametrize("options", [MODERN, {}], ids=["modern", "paper"])
+def test_spade_can_overfit_one_batch(train, options):
+    outputs = train(step_of(*modern(), lr=8e-3, **options), [batch((32, 32))] * 30)
+
+    assert outputs[-1]["g_l1"] < 0.3 * outputs[0]["g_l1"]
+
+
+def test_feature_matching_moves_the_generator_and_not_the_discriminator(train):
+    generator, discriminator = modern()
+    step = step_of(generator, discriminator, hinge, l1_weight=0, adversarial_weight=1e-9, feature_weight=10)
+    step.d_optimizer = torch.optim.SGD(discriminator.parameters(), lr=0.0)
+    step.d_optimizer.register_step_post_hook(lambda *_: discriminator.zero_grad(set_to_none=True))
+    before = [p.clone() for p in discriminator.parameters()]
+
+    outputs = train(step, [batch((32, 32))] * 10)
+
+    assert all(p.grad is None and torch.equal(p, old) for p, old in zip(discriminator.parameters(), before))
+    assert outputs[-1]["g_features"] < 0.8 * outputs[0]["g_features"]
+
+
+def test_loss_with_feature_matching_is_the_weighted_sum_of_its_terms(train):
+    (output,) = train(step_of(*modern(), l1_weight=3, adversarial_weight=0.5, **MODERN), [batch((32, 32))])
+
+    parts = 0.5 * output["g_adversarial"] + 3 * output["g_l1"] + 10 * output["g_features"]
+    assert output["loss"] == pytest.approx(parts, rel=1e-5)
