@@ -6,7 +6,7 @@ import torch
 from monai.data import DataLoader
 from monai.transforms import Compose, RandGaussianNoised
 
-from common.sampling import EpochSampler, SeededDataset, derive_seed
+from common.sampling import EpochSampler, SeededDataset, UnpairedDataset, UnpairedSampler, derive_seed
 
 
 def noisy(count=7, seed=3, groups=("real",)):
@@ -67,3 +67,65 @@ def test_derived_seeds_differ_in_every_part():
     seeds = {derive_seed(a, b, c) for a in range(5) for b in range(5) for c in range(5)}
     assert len(seeds) == 125
     assert all(0 <= seed < np.iinfo(np.uint32).max for seed in seeds)
+
+
+def unpaired(count, groups=("real",), **options):
+    """Each case's images and label maps hold its number; both get the same noise, if any is the same."""
+    data = [
+        {
+            "image": torch.full((1, 4), float(i)),
+            "label_map": torch.full((1, 4), float(i)),
+            "source": groups[i % len(groups)],
+        }
+        for i in range(count)
+    ]
+    noise = RandGaussianNoised(["image", "label_map"], prob=1.0, std=0.01)
+    dataset = UnpairedDataset(data, Compose([noise]), seed=3)
+    return dataset, UnpairedSampler(dataset, seed=1, **options)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_a_label_map_never_meets_the_image_of_its_own_case(count):
+    dataset, sampler = unpaired(count, draws=42)
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        for keys in sampler:
+            item = dataset[keys]
+            assert item["label_map"].round().unique() != item["image"].round().unique()
+
+
+def test_both_domains_see_all_cases_and_the_groups_in_the_same_shares():
+    dataset, sampler = unpaired(
+        9, ("real", "synthetic", "synthetic"), draws=200, shares={"synthetic": 0.25}, group_key="source"
+    )
+    keys = list(sampler)
+    for domain in (0, 1):
+        indices = [pair[domain][2] for pair in keys]
+        assert set(indices) == set(range(9))
+        assert Counter(dataset.data[index]["source"] for index in indices) == {"real": 150, "synthetic": 50}
+
+
+def test_the_two_of_a_position_are_transformed_independently():
+    dataset, sampler = unpaired(5)
+    for keys in sampler:
+        item = dataset[keys]
+        noise = [item[key] - item[key].round() for key in ("label_map", "image", "image_label_map")]
+        assert not torch.allclose(noise[0], noise[1])
+        assert torch.equal(item["image"].round(), item["image_label_map"].round())
+
+
+def test_unpaired_draws_depend_on_seed_and_epoch_only():
+    _, sampler = unpaired(7)
+    _, again = unpaired(7)
+    for other in (sampler, again):
+        other.set_epoch(4)
+    first = list(sampler)
+    assert first == list(again)
+    again.set_epoch(5)
+    assert first != list(again)
+
+
+def test_a_case_that_would_meet_itself_is_refused():
+    _, sampler = unpaired(1, draws=4)
+    with pytest.raises(ValueError, match="paired with itself"):
+        list(sampler)

@@ -155,3 +155,23 @@ def test_numbers_that_are_not_finite_are_left_out_of_a_mean():
     for value in (1.0, float("nan"), 3.0):
         metric.update(value)
     assert metric.compute() == 2.0
+
+
+def test_partners_start_from_the_state_of_the_pretrained_run(tmp_path):
+    source = Toy(tmp_path / "source", 2, scores={1: 1.0, 2: 0.0}).run()
+    network, partner = torch.nn.Linear(3, 1), torch.nn.Linear(3, 1)
+    trainer = Trainer("cpu", 1, data_loader=[0], iteration_update=lambda *_: {}, decollate=False)
+    options = {"pretrained": str(tmp_path / "source"), "partners": ["network"]}
+    state = {"network": partner}
+
+    Resume(str(tmp_path / "tuned"), "toy", {}, 5, History("unused"), "x", "max", network, state, **options).attach(
+        trainer
+    )
+
+    assert torch.equal(partner.weight, source.network.weight)  # the last epoch's
+    assert not torch.equal(network.weight, source.network.weight)  # the best epoch's
+    (tmp_path / "source/last.pt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no last\.pt there, which holds network"):
+        Resume(str(tmp_path / "again"), "toy", {}, 5, History("unused"), "x", "max", network, state, **options).attach(
+            trainer
+        )

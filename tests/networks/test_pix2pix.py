@@ -28,6 +28,22 @@ def test_a_depth_that_the_size_does_not_allow_is_refused(depth):
         small(depth=depth)
 
 
+def test_from_image_to_label_map_it_has_more_outputs_and_fewer_inputs():
+    reverse = UNetGenerator(2, 1, 29, (128, 128), dropout=0.3)
+
+    # 28 input channels less, each 16 x 64 weights; 28 output channels more, each 16 x 128 weights and a bias.
+    assert sum(p.numel() for p in reverse.parameters()) == 41_856_001 - 28 * 16 * 64 + 28 * (16 * 128 + 1)
+
+
+def test_without_tanh_the_output_has_no_bounds():
+    network = small(tanh=False)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter *= 50
+
+    assert network(torch.rand(1, 5, 16, 24)).abs().max() > 1
+
+
 @pytest.mark.parametrize(("size", "levels"), [((64, 64), 6), ((96, 96), 5), ((16, 24), 3), ((16, 24, 8), 3)])
 def test_depth_follows_from_the_size(size, levels):
     assert len(small(size).down) == levels
