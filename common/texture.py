@@ -75,7 +75,8 @@ def power_spectrum(image: np.ndarray, label_map: np.ndarray) -> np.ndarray:
 
     Off each tissue in each slice a quadratic surface is taken: the tissue's level and the coil's shading. Nothing else
     is filtered, and what is left is set to 0 outside the tissue, whose voxels share the power out among them (less the
-    terms of the surface). So white noise of standard deviation s has power s ** 2 at all `FREQUENCIES`.
+    terms of the surface). So white noise of standard deviation s has power s ** 2 at all `FREQUENCIES`; but for the
+    lowest ones in tissues of less than some hundred voxels, where the surface takes a part.
 
     Args:
         image: (H, W, D) in [-1, 1].
