@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+from tqdm import tqdm
 
 from ..grids import read_volume
 from ..labels import PARENCHYMA, TISSUE_OF, TISSUES, from_freesurfer
@@ -75,10 +77,11 @@ def default_brains() -> list[Brain]:
     return brains
 
 
-def read_brains(folder: str | Path) -> list[Brain]:
+def read_brains(folder: str | Path, workers: int = 1) -> list[Brain]:
     """Read a folder of FreeSurfer label maps (`*.nii.gz`, `*.nii`) and register each to the MNI box.
 
-    Registered brains are cached by the SHA-256 of their file.
+    Registered brains are cached by the SHA-256 of their file. A registration takes about 12 s; `workers` processes
+    share them.
 
     Raises:
         FileNotFoundError: the folder is missing or holds no label maps.
@@ -88,7 +91,11 @@ def read_brains(folder: str | Path) -> list[Brain]:
     paths = sorted([*folder.glob("*.nii.gz"), *folder.glob("*.nii")])
     if not paths:
         raise FileNotFoundError(f"{folder}: no *.nii.gz or *.nii label maps here. Give the folder that holds them.")
-    return [read_brain(path) for path in paths]
+    bar = partial(tqdm, total=len(paths), desc="brains in MNI space", unit="brain", leave=False)
+    if workers == 1:
+        return list(bar(map(read_brain, paths)))
+    with ProcessPoolExecutor(workers) as pool:
+        return list(bar(pool.map(read_brain, paths)))
 
 
 def read_brain(path: Path) -> Brain:

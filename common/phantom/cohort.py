@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..datalists import SPLITS, Case, Dataset, read_dataset, write_dataset
 from ..grids import grid_affine
+from .anatomy import read_brains
 from .plan import Subject, plan_subjects
 from .subject import Recipe, brains_of, make_subject, masks_of, sidecar_path, write_json
 
@@ -60,7 +61,7 @@ def make_phantom(
     )
     plan = plan_subjects(subjects, negatives)
     _claim(out, recipe, subjects, negatives)
-    _prepare(recipe)
+    _prepare(recipe, workers)
     waiting = [subject for subject in plan if not sidecar_path(out, subject).is_file()]
     progress = tqdm(total=len(plan), initial=len(plan) - len(waiting), desc="phantom", unit="subject")
     if workers > 1 and len(waiting) > 1:
@@ -81,8 +82,10 @@ def make_phantom(
     return write_dataset(out, _header(recipe, subjects, negatives), [_case(out, subject) for subject in plan])
 
 
-def _prepare(recipe: Recipe) -> None:
+def _prepare(recipe: Recipe, workers: int) -> None:
     """Read and register once, before workers start: bad input fails here, and workers inherit the rest."""
+    if recipe.anatomies:
+        read_brains(recipe.anatomies, workers)  # into the cache that the next line reads
     brains_of(recipe.anatomies, recipe.seed)
     if recipe.lesions:
         for split in SPLITS:

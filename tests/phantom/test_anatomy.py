@@ -58,7 +58,8 @@ def test_a_label_map_without_deep_structures_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_every_real_brain_overlaps_the_mni_brain(real_data):
-    brains = read_brains(real_data / "anatomies")
+    brains = read_brains(real_data / "anatomies", workers=2)
+    assert [brain.name for brain in brains] == sorted(brain.name for brain in brains)
     assert len(brains) == 14
     assert min(brain.overlap for brain in brains) > MINIMUM_OVERLAP
     assert all(np.isin(range(1, 28), brain.labels).all() for brain in brains)
