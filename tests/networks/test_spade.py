@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from common.labels import LESION
 from common.networks.spade import Spade, SpadeGenerator
+from common.translation import translate_volume
 
 SIZE = (16, 24)
 LABELS = 29
@@ -129,6 +130,17 @@ def test_a_slice_inferer_gives_a_volume_of_one_noise():
     assert made.shape == (1, 1, *SIZE, 4)
     torch.testing.assert_close(made, made[..., :1].expand_as(made))
     torch.testing.assert_close(made[..., 0], network(slices[:1]))
+
+
+def test_a_translated_volume_has_one_noise_which_follows_from_the_seed():
+    network = small()
+    volume = maps(1).argmax(1)[0, ..., None].expand(*SIZE, 4).numpy().clip(1)  # the same slice four times
+
+    first, again, other = (translate_volume(network, volume, LABELS, "fp32", seed=seed) for seed in (1, 1, 2))
+
+    assert (first == again).all()
+    assert abs(first - other).mean() > 0.01
+    assert abs(first - first[..., :1]).max() < 1e-5
 
 
 def test_weights_carry_over_to_a_network_that_draws_the_same_images():
