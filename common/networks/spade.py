@@ -75,9 +75,8 @@ class SpadeGenerator(nn.Module):
     to full size. The label map enters through the normalisations alone, at half the size of the image and below: its
     one-hot channels are max-pooled, so that no lesion is too small to be seen (nearest would skip most of those).
 
-    Without `noise`, each image gets its own in training and all get the same one in evaluation, a fixed draw (not
-    zeros, which no image of the training is near: the noise has a length of about 11). Slices of one volume
-    should share theirs: see `draw_noise`.
+    Without `noise`, each image gets its own in training and all get the same one in evaluation, a fixed draw.
+    Slices of one volume should share theirs: see `draw_noise`.
 
     Args:
         in_channels: labels of the one-hot map, times its slices if it has a context.
