@@ -26,6 +26,8 @@ class UNet3D(nn.Module):
         out_channels: classes; 2 are background and lesion.
         dropout: probability after each convolution, in training only.
         channels: feature maps per level, fine to coarse.
+        instance_norm: normalise after each convolution, which the paper does not: short trainings go further, and the
+            brightness of a scan matters less.
 
     Shape:
         (B, in_channels, H, W, D) in [-1, 1] -> logits (B, out_channels, H, W, D). Every edge must be divisible by
@@ -45,14 +47,15 @@ class UNet3D(nn.Module):
         out_channels: int,
         dropout: float,
         channels: Sequence[int] = (16, 32, 64, 128, 256),
+        instance_norm: bool = False,
     ):
         super().__init__()
         self.divisor = 2 ** (len(channels) - 1)
         self.down = nn.ModuleList()
         for before, after in zip([in_channels, *channels[:-2]], channels[:-1]):
-            self.down.append(_two_convolutions(before, after, dropout))
+            self.down.append(_two_convolutions(before, after, dropout, instance_norm))
         self.pool = nn.MaxPool3d(2)
-        self.bottleneck = _two_convolutions(channels[-2], channels[-1], dropout)
+        self.bottleneck = _two_convolutions(channels[-2], channels[-1], dropout, instance_norm)
         self.up = nn.ModuleList()
         self.merge = nn.ModuleList()
         for before, after in zip(channels[:0:-1], channels[-2::-1]):
@@ -61,7 +64,7 @@ class UNet3D(nn.Module):
                     nn.ConvTranspose3d(before, after, 2, stride=2), nn.BatchNorm3d(after), nn.ReLU(inplace=True)
                 )
             )
-            self.merge.append(_two_convolutions(2 * after, after, dropout))
+            self.merge.append(_two_convolutions(2 * after, after, dropout, instance_norm))
         self.head = nn.Conv3d(channels[0], out_channels, 1)
         channels_last(self)
 
@@ -83,11 +86,12 @@ class UNet3D(nn.Module):
         return self.head(x)
 
 
-def _two_convolutions(before: int, after: int, dropout: float) -> nn.Sequential:
+def _two_convolutions(before: int, after: int, dropout: float, instance_norm: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels in (before, after):
         convolution = nn.Conv3d(channels, after, 3, padding=1)
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
         nn.init.zeros_(convolution.bias)
-        layers += [convolution, nn.ReLU(inplace=True), nn.Dropout(dropout)]
+        norm = [nn.InstanceNorm3d(after, affine=True)] if instance_norm else []
+        layers += [convolution, *norm, nn.ReLU(inplace=True), nn.Dropout(dropout)]
     return nn.Sequential(*layers)

@@ -12,6 +12,18 @@ def test_it_has_the_parameters_of_the_paper():
     assert sum(p.numel() for p in UNet3D(1, 2, dropout=0.02).parameters()) == 5_645_410
 
 
+def test_with_instance_norm_the_scale_of_a_scan_does_not_matter():
+    torch.manual_seed(0)
+    image = torch.randn(1, 1, 16, 12, 8)
+    inner = (slice(None), slice(None), *[slice(4, -4)] * 2, slice(2, -2))  # zero padding is not scaled
+    changes = []
+    for instance_norm in (False, True):
+        network = UNet3D(1, 2, dropout=0.0, channels=(3, 4, 5), instance_norm=instance_norm).eval()
+        changes.append((network(3 * image) - network(image))[inner].abs().mean().item())
+
+    assert changes[1] < 0.01 * changes[0]
+
+
 def test_sixteen_slices_survive_four_poolings():
     network = UNet3D(1, 2, dropout=0.02, channels=(2, 3, 4, 5, 6)).eval()
 
