@@ -33,5 +33,5 @@ slow: $(VENV)/installed       ## README commands, every bundle trained and resum
 e2e: $(VENV)/installed        ## the whole study on small phantoms (< 10 min)
 	$(RUN) -m pytest -m e2e
 
-benchmark: $(VENV)/installed  ## the headline on real brains and masks: REAL_DATA=DIR make benchmark (<= 60 min, resumable)
-	$(STUDY)/benchmark.json --out benchmark
+benchmark: $(VENV)/installed  ## the headline on real brains and masks: REAL_DATA=DIR make benchmark (an hour, resumable; CORES=2)
+	$(STUDY)/benchmark.json --out benchmark --cores $(or $(CORES),2)
