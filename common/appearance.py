@@ -150,6 +150,7 @@ def apply_appearance(
     if brightness:
         image = match_brightness(image, label_map, target.white_matter)
         entry["white_matter"] = target.white_matter
+    image = image.clip(-1, 1)
     if noise:
         own = noise_level(image, label_map)
         own = own if np.isfinite(own) else 0.0

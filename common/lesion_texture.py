@@ -70,6 +70,6 @@ def with_uneven_lesion(image: np.ndarray, healthy: np.ndarray, field: np.ndarray
         field: factor of each voxel.
 
     Returns:
-        image of the same shape; above 1 where the field is, for `match_brightness` scales it.
+        image of the same shape; it may leave [-1, 1], for the caller to scale or clip as scans are at p99.5.
     """
     return healthy + (image - healthy) * field

@@ -56,8 +56,22 @@ def test_nothing_wanted_changes_nothing(rng):
     same, entry = apply_appearance(
         image, label_map, Appearance("a", 0.1, 0.0, 3.0, 0.3), noise=False, brightness=False, rng=rng
     )
-    assert same is image
+    np.testing.assert_array_equal(same, image)
     assert entry == {"reference": "a"}
+
+
+@pytest.mark.parametrize("brightness", [False, True])
+def test_an_uneven_lesion_stays_in_range(rng, brightness):
+    image, label_map = scan(rng)
+    healthy = np.where(label_map == LESION, 0.3, image).astype(np.float32)
+    target = Appearance("a", 0.1, 0.0, 3.0, 0.8)
+    uneven, entry = apply_appearance(
+        image, label_map, target, noise=False, brightness=brightness, rng=rng, healthy=healthy, spacing=(3, 3, 9)
+    )
+    assert uneven.min() >= -1
+    assert uneven.max() <= 1
+    assert entry["unevenness"] == 0.8
+    assert np.ptp(uneven[label_map == LESION]) > 2 * np.ptp(image[label_map == LESION])
 
 
 def test_references_are_training_cases_that_the_translator_saw(dataset):

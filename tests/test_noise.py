@@ -114,4 +114,4 @@ def test_rician_noise_lifts_what_is_dark():
 def test_levels_of_a_data_set_are_those_of_its_training_images(tmp_path):
     dataset = write_real(tmp_path, [0.03, 0.1])
 
-    np.testing.assert_allclose([a.noise for a in appearances(dataset.cases, tmp_path)], [0.03, 0.1], rtol=0.2)
+    np.testing.assert_allclose([a.noise for a in appearances(dataset.cases, dataset)], [0.03, 0.1], rtol=0.2)

@@ -59,7 +59,8 @@ def test_the_fixed_segmenter_is_trained_before_the_translator_on_no_other_cases(
 def test_all_arms_take_the_same_number_of_optimiser_steps(name, tmp_path):
     study = json.loads(Path(f"scripts/studies/{name}.json").read_text())
     trainings = [s.settings for s in stages(study, tmp_path) if s.name.startswith("train ") and "seed" in s.name]
-    budgets = {(s.get("epochs"), s["draws_per_epoch"], s.get("batch_size")) for s in trainings}
+    budgets = {tuple(s.get(key) for key in ("epochs", "draws_per_epoch", "batch_size")) for s in trainings}
+    assert len(trainings) == len(study["arms"]) * len(study["seeds"])
     assert len(budgets) == 1
 
 
