@@ -164,8 +164,10 @@ def size_of(dataset_dir: str) -> list[int]:
     return list(read_dataset(dataset_dir).size)
 
 
-def fingerprint(dataset_dir: str) -> str:
-    """SHA-256 of dataset.json: which cases there are and which split each is in."""
+def fingerprint(dataset_dir: str | None) -> str | None:
+    """SHA-256 of dataset.json: which cases there are and which split each is in. None for what trains on none."""
+    if dataset_dir is None:
+        return None
     return hashlib.sha256((Path(dataset_dir) / "dataset.json").read_bytes()).hexdigest()
 
 

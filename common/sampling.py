@@ -15,6 +15,11 @@ from torch.utils.data import DistributedSampler
 
 __all__ = ["EpochSampler", "SeededDataset", "UnpairedDataset", "UnpairedSampler", "derive_seed"]
 
+TOO_FEW_CASES = (
+    "One case makes up half of the draws and would be paired with itself. Unpaired training needs three or more cases "
+    "in every group: raise clinical_cases, or lower stroke_share."
+)
+
 
 def derive_seed(*parts: int) -> int:
     """One 32-bit seed from several non-negative numbers, such as (seed, epoch, position, rank)."""
@@ -84,6 +89,12 @@ class UnpairedSampler(EpochSampler):
         ValueError: hardly any other case is drawn, so that a case would meet itself.
     """
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        most = max(-(-round(share * self.total_size) // len(indices)) for share, indices in self.groups)
+        if 2 * most > self.total_size:
+            raise ValueError(TOO_FEW_CASES)
+
     def __iter__(self) -> Iterator[tuple[tuple[int, int, int], tuple[int, int, int]]]:
         rng = np.random.default_rng(derive_seed(self.seed, self.epoch))
         maps, images = self._order(rng), self._order(rng)
@@ -102,10 +113,7 @@ def _part(maps: np.ndarray, images: np.ndarray) -> None:
             continue  # an earlier swap has parted it
         partners = np.flatnonzero((images != maps[position]) & (maps != images[position]))
         if not len(partners):
-            raise ValueError(
-                "One case makes up most of the draws and would be paired with itself. Unpaired training needs several "
-                "cases in every group: raise clinical_cases, or lower stroke_share."
-            )
+            raise ValueError(TOO_FEW_CASES)
         partner = partners[position % len(partners)]
         images[position], images[partner] = images[partner], images[position]
 

@@ -52,6 +52,9 @@ def run_together(stages: Sequence[Stage], folder: str | Path, cores: int, comman
                             running[stage.name] = subprocess.Popen(
                                 command(stage.name), stdout=log, stderr=subprocess.STDOUT, env=environment
                             )
+                if waiting and not running:
+                    left = ", ".join(stage.name for stage in waiting)
+                    raise ValueError(f"nothing can run, yet these wait for stages that do not exist: {left}.")
                 bar.set_postfix_str(", ".join(running))
                 for name, process in list(running.items()):
                     if process.poll() is not None:

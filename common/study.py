@@ -96,8 +96,18 @@ def begin(study: dict, folder: str | Path) -> None:
 
 
 def stages(study: dict, folder: str | Path) -> list[Stage]:
-    """The stages of a study in the order in which they run."""
-    folder = Path(folder)
+    """The stages of a study in the order in which they run.
+
+    Raises:
+        ValueError: an arm names a synthetic set that the study does not make.
+    """
+    folder, sets = Path(folder), synthetic_sets(study)
+    for arm, choice in study["arms"].items():
+        if choice.get("synthetic") not in (None, *sets):
+            raise ValueError(
+                f'study {study["name"]!r}: arm {arm!r} has "synthetic": {choice["synthetic"]!r}; its sets are '
+                f"{', '.join(sets)}. `variants` makes others."
+            )
     baseline, first_seed = study["baseline"], study["seeds"][0]
     fixed_segmenter = (baseline, first_seed)
     arms = [(arm, seed) for seed in study["seeds"] for arm in study["arms"]]
@@ -108,7 +118,7 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
         _gan_stage(study, folder),
         _masks_stage(study, folder),
         _translator_stage(study, folder, fixed_segmenter),
-        *(_images_stage(study, folder, name) for name in synthetic_sets(study)),
+        *(_images_stage(study, folder, name) for name in sets),
         *(_segmenter_stage(study, folder, *run) for run in arms[1:]),
         *(_evaluate_stage(folder, *run) for run in arms),
     ]
@@ -154,8 +164,7 @@ def _data_stage(study: dict, folder: Path) -> Stage:
 
 
 def _gan_stage(study: dict, folder: Path) -> Stage:
-    needs = () if study["lesion_wgan"]["settings"].get("mask_library") else ("data",)
-    return _train_stage(study, folder, "lesion_wgan", study["lesion_wgan"], {}, needs)
+    return _train_stage(study, folder, "lesion_wgan", study["lesion_wgan"], {}, ("data",))
 
 
 def _translator_stage(study: dict, folder: Path, segmenter: tuple[str, int]) -> Stage:

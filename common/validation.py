@@ -64,7 +64,8 @@ class TranslationValidation:
 
     val_l1: mean absolute difference in the brain. val_contrast_gap: difference of the lesion contrast to that of the
     real image, in standard deviations of the tissue. val_recovered_dice: Dice of a fixed segmenter on the translated
-    image against the painted lesion, if there is a segmenter.
+    image against the painted lesion, if there is a segmenter; val_recovered_gap: how far that is from its Dice on the
+    real image, so that lesions which are easier to find than real ones are no merit.
 
     Args:
         network: the translator.
@@ -109,8 +110,8 @@ class TranslationValidation:
             ratios = texture_ratios(texture(fake, label_map), texture(real, label_map))
             result |= {f"val_{name}": ratio for name, ratio in ratios.items()}
         if self.segmenter is not None:
-            found = segment(self.segmenter.to(engine.state.device), fake, self.precision) > 0
-            result["val_recovered_dice"] = float(2 * (found & lesion).sum() / max(found.sum() + lesion.sum(), 1))
+            drawn, true = (self._recovered(engine, image, lesion) for image in (fake, real))
+            result |= {"val_recovered_dice": drawn, "val_recovered_gap": abs(drawn - true)}
         if engine.state.iteration == 1:
             engine.state.panels = []
         if len(engine.state.panels) < self.rows:
@@ -123,6 +124,10 @@ class TranslationValidation:
                 }
             )
         return result
+
+    def _recovered(self, engine: Engine, image: np.ndarray, lesion: np.ndarray) -> float:
+        found = segment(self.segmenter.to(engine.state.device), image, self.precision) > 0
+        return float(2 * (found & lesion).sum() / max(found.sum() + lesion.sum(), 1))
 
 
 class LesionValidation:

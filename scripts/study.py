@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 
@@ -36,6 +37,7 @@ def run(study: str, out: str, scale: str | None = None, cores: int = 1) -> None:
     todo = stages(definition, out)
     start = time.monotonic()
     if cores > 1:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a scheduler's time limit stops the stages too
         flags = ["--study", study, "--out", out, *(["--scale", scale] if scale else [])]
         run_together(todo, out, cores, lambda name: [sys.executable, "-m", "scripts.study", "stage", name, *flags])
     for number, stage in enumerate(todo, 1):

@@ -56,6 +56,11 @@ def test_a_failure_stops_those_that_need_it_and_no_others(tmp_path):
     assert set(ended(tmp_path)) == {"other"}
 
 
+def test_a_stage_that_waits_for_none_that_exists_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"wait for stages that do not exist: b\.$"):
+        run(plan(a=[], b=["c"]), tmp_path)
+
+
 def test_finished_stages_are_not_run_again(tmp_path):
     stages = plan(a=[], b=["a"])
     first = run(stages, tmp_path)

@@ -84,6 +84,13 @@ def test_an_arm_trains_on_the_synthetic_set_that_it_names_after_it_was_made(tmp_
     assert varied == made | {"noise": "none"}
 
 
+def test_an_arm_that_names_no_synthetic_set_is_refused(tmp_path):
+    study = load_study(DEMO)
+    study["arms"]["clinical_synthetic"]["synthetic"] = "synthetic_quite"
+    with pytest.raises(ValueError, match="'synthetic_quite'; its sets are synthetic"):
+        stages(study, tmp_path)
+
+
 def test_a_stage_by_name_refuses_to_run_before_those_it_needs(tmp_path):
     with pytest.raises(ValueError, match="needs data first"):
         stage_command("train clinical seed 1", DEMO, str(tmp_path), "tiny")

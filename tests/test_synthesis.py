@@ -161,6 +161,20 @@ def test_noise_of_the_translator_follows_from_the_seed_and_the_number_of_the_cas
     assert len({entry["translator_noise"] for entry in seeds}) == 4
 
 
+def test_an_uneven_lesion_changes_nothing_else_though_the_translator_draws_noise(tmp_path, world, monkeypatch):
+    monkeypatch.setattr(synthesis, "load_network", lambda run, bundle, device: Grainy().eval())
+    monkeypatch.setattr("common.appearance.lesion_unevenness", lambda *_: 0.4)
+    plain = world | {"noise": "none", "brightness": "none", "count": 1}
+    even, uneven = (
+        read_dataset(synthesize_images(out=tmp_path / name, unevenness=name, **plain)).cases[0]
+        for name in ("none", "auto")
+    )
+    changed = read_volume(even.image)[0] != read_volume(uneven.image)[0]
+    lesion = read_volume(even.label)[0] > 0
+    assert changed[lesion].mean() > 0.9
+    assert not changed[~lesion].any()
+
+
 def test_held_out_donor_is_refused(tmp_path, world):
     with pytest.raises(ValueError, match=r"normal5: is in 'test'.*must be in 'training'"):
         synthesize_images(out=tmp_path / "synthetic", donors=["normal0", "normal5"], **world)

@@ -79,11 +79,13 @@ def test_texture_is_measured_against_the_real_image_when_asked_for(dataset, case
 
 def test_the_fixed_segmenter_recovers_a_lesion_that_is_there(dataset, case, monkeypatch):
     monkeypatch.setattr("common.validation.load_network", lambda run, bundle: Threshold())
-    recovered = [
-        TranslationValidation(Grey(lesion), 29, "fp32", str(dataset), "run")(engine(), case)["val_recovered_dice"]
-        for lesion in (-0.2, 0.6)
+    found = [
+        TranslationValidation(Grey(lesion), 29, "fp32", str(dataset), "run")(engine(), case) for lesion in (-0.2, 0.6)
     ]
-    assert recovered == [0, 1]
+    assert [one["val_recovered_dice"] for one in found] == [0, 1]
+    lesion, real = case["label_map"] == LESION, case["image"] > 0
+    true = (2 * (lesion & real).sum() / (lesion.sum() + real.sum())).item()
+    assert [one["val_recovered_gap"] for one in found] == pytest.approx([true, 1 - true])
 
 
 class Balls(nn.Module):

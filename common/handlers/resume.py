@@ -37,7 +37,8 @@ class Resume:
         key_metric: column of the history; `mode` "max" or "min" says which way is better.
         publish: the network whose weights become model.pt.
         trained: the network that is trained, if `publish` is an average of it; both start from `pretrained`.
-        partners: names in `state` that start from last.pt of the run `pretrained`, as they are not in its model.pt.
+        partners: names in `state` that start from last.pt of the run `pretrained`: networks that were trained against
+            one another and are of use together only, such as those of CycleGAN. None: model.pt starts `publish`.
         state: everything with a state_dict that the next epoch depends on: networks, optimisers, pools, ...
         keep_last: how many epochs' weights to keep (100 in the paper's protocol).
         save_seconds: time between two writings of last.pt; a killed run repeats at most that much.
@@ -140,7 +141,7 @@ class Resume:
         if self.partners and not last.is_file():
             raise FileNotFoundError(f"--pretrained {run}: no last.pt there, which holds {', '.join(self.partners)}.")
         try:
-            for network in filter(None, (self.publish, self.trained)):
+            for network in filter(None, () if self.partners else (self.publish, self.trained)):
                 network.load_state_dict(weights)
             state = torch.load(last, map_location="cpu", weights_only=True)["state"] if self.partners else {}
             for name in self.partners:

@@ -38,6 +38,7 @@ VENTRICLE_ML = {"normal": (9.1, 6.6), "stroke": (20.0, 12.0)}
 """Mean and standard deviation of the lateral ventricles' volume in ml: 9.1 +- 6.6 and 20 +- 12 in the paper."""
 SMALLEST_VENTRICLES_ML = 3.0
 REDRAWS = 60
+ENOUGH_SPARES = 20
 
 
 @dataclass(frozen=True)
@@ -171,10 +172,11 @@ def _draw_field(rng, recipe: Recipe, subject: Subject, brain: Brain, attempt: in
         origin = {"territory": lesion.territory, "side": lesion.side, "parameters": lesion.as_dict()}
         return lesion_field(lesion, brain), origin
     library = masks_of(recipe.lesions, subject.split)
-    # A permutation shared by the split: no mask twice before all were used. One that does not fit this brain is
-    # replaced from those that nobody begins with, if there are any.
+    # A permutation shared by the split: all begin with another mask while there are enough. One that does not fit this
+    # brain is replaced from those that nobody begins with, or from all if those are few.
     order = np.random.default_rng([recipe.seed, 102, SPLITS.index(subject.split)]).permutation(len(library.ids))
-    spare = order[subject.count :] if len(order) > subject.count else order
+    spare = order[subject.count :]
+    spare = spare if len(spare) >= ENOUGH_SPARES else order
     chosen = rng.choice(spare) if attempt else order[subject.index % len(order)]
     field = LesionField(library.masks[chosen].astype(np.float32), grid_affine(PAPER_SIZE))
     return field, {"source_mask": library.ids[chosen]}

@@ -14,7 +14,7 @@ class ImagePool:
     a random one of the pool. Draws come from torch's global generator, which a resumed run seeds at each epoch.
 
     Args:
-        size: images to keep; 50 in the reference.
+        size: images to keep; 50 in the reference, 0 for no pool.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W), without a gradient.
@@ -28,16 +28,18 @@ class ImagePool:
         self.images: list[torch.Tensor] = []
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        if not self.size:
+            return images.detach()
         return torch.stack([self._exchange(image) for image in images.detach()])
 
     def _exchange(self, image: torch.Tensor) -> torch.Tensor:
         if len(self.images) < self.size:
-            self.images.append(image)
+            self.images.append(image.clone())  # a view would keep its whole batch in memory
             return image
         if torch.rand(()) < 0.5:
             return image
         index = int(torch.randint(self.size, ()))
-        older, self.images[index] = self.images[index], image
+        older, self.images[index] = self.images[index], image.clone()
         return older
 
     def state_dict(self) -> dict[str, torch.Tensor]:

@@ -83,7 +83,7 @@ def test_fine_tuning_starts_from_all_four_networks(run, dataset, tmp_path):
     knobs = {**SMALL, "learning_rate": 0.0, "stroke_share": 1.0, "dataset_dir": str(dataset)}
     train("cyclegan_itm", ("demo", "keep_lesion"), output_dir=str(tmp_path), pretrained=str(run), **knobs)
     before, after = (torch.load(folder / "last.pt", weights_only=True)["state"] for folder in (run, tmp_path))
-    for name in ("reverse", "image_discriminator", "label_discriminator"):
+    for name in ("generator", "reverse", "image_discriminator", "label_discriminator"):
         assert all(torch.equal(before[name][key], value) for key, value in after[name].items())
 
 

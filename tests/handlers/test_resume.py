@@ -169,7 +169,9 @@ def test_partners_start_from_the_state_of_the_pretrained_run(tmp_path):
     )
 
     assert torch.equal(partner.weight, source.network.weight)  # the last epoch's
-    assert not torch.equal(network.weight, source.network.weight)  # the best epoch's
+    assert not torch.equal(network.weight, source.network.weight)  # left as it was: not the best epoch's either
+    best = torch.load(tmp_path / "source/model.pt", weights_only=True)["model"]
+    assert not torch.equal(network.weight, best["weight"])
     (tmp_path / "source/last.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"no last\.pt there, which holds network"):
         Resume(str(tmp_path / "again"), "toy", {}, 5, History("unused"), "x", "max", network, state, **options).attach(

@@ -27,6 +27,17 @@ def test_afterwards_half_of_what_comes_back_is_older():
     assert len(returned.unique()) == 2000  # what was handed out has left the pool
 
 
+def test_a_pool_of_none_returns_what_it_is_given():
+    assert torch.equal(ImagePool(0)(numbered(0, 3)), numbered(0, 3))
+
+
+def test_a_kept_image_does_not_keep_its_batch_in_memory():
+    pool = ImagePool(2)
+    pool(torch.rand(2, 1, 3, 3))
+    pool(torch.rand(64, 1, 3, 3))
+    assert all(image.untyped_storage().nbytes() == 9 * 4 for image in pool.images)
+
+
 def test_no_gradient_passes_the_pool():
     images = torch.rand(4, 1, 3, 3, requires_grad=True)
 
