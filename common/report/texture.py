@@ -19,7 +19,10 @@ def texture(study: StudyFolder, section: Section) -> None:
         study.real_word: textures(study.data.select("training", has_lesion=True)[:MOST_CASES]),
         "synthetic": textures(study.synthetic.select("training")[:MOST_CASES]),
     }
-    sets = {name: [entry for entry in found if np.isfinite(entry.power).all()] for name, found in sets.items()}
+    sets = {
+        name: [entry for entry in found if all(np.isfinite(values).all() for values in entry)]
+        for name, found in sets.items()
+    }
     if not all(sets.values()):
         section.missing.append("texture: no case of one set has an anatomy with enough tissue")
         return

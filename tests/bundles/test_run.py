@@ -154,6 +154,8 @@ def test_evaluation_repeats_the_validation_of_the_best_epoch(runs, data, bundle)
     repeated = [name for name in recorded.index if name.startswith("val_")]
     assert repeated
     assert all(abs(metrics[name] - recorded[name]) < 1e-6 for name in repeated)
+    if bundle.endswith("_itm"):
+        assert all(name in metrics for name in ("val_noise", "val_coarse", "val_fine", "val_steps"))
 
 
 def test_a_killed_training_goes_on_to_the_same_result(data, tmp_path):
