@@ -107,15 +107,16 @@ def test_a_finished_stage_is_not_run_again(tmp_path):
     assert calls == [1]
 
 
-def demo(out, **kwargs):
+def demo(out, cores, **kwargs):
     command = [sys.executable, "-m", "scripts.study", "run", "--study", DEMO, "--scale", "tiny", "--out", str(out)]
+    command += ["--cores", str(cores)]
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "2"}, text=True, **kwargs)
 
 
 @pytest.mark.e2e
 def test_the_demo_is_interrupted_goes_on_and_ends_with_a_report(tmp_path):
     out = tmp_path / "demo"
-    process = demo(out, stderr=subprocess.PIPE)
+    process = demo(out, cores=1, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 200
     while len(finished_stages(out)) < 3 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.2)
@@ -126,7 +127,7 @@ def test_the_demo_is_interrupted_goes_on_and_ends_with_a_report(tmp_path):
     assert "run the same command again" in errors
     before = {name: line["seconds"] for name, line in finished_stages(out).items()}
 
-    process = demo(out)
+    process = demo(out, cores=2)
     assert process.wait(timeout=400) == 0
     after = finished_stages(out)
     assert {name: after[name]["seconds"] for name in before} == before
