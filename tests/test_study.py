@@ -110,7 +110,13 @@ def test_a_finished_stage_is_not_run_again(tmp_path):
 def demo(out, cores, **kwargs):
     command = [sys.executable, "-m", "scripts.study", "run", "--study", DEMO, "--scale", "tiny", "--out", str(out)]
     command += ["--cores", str(cores)]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "2"}, text=True, **kwargs)
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's "&" has its children ignore it
+        **kwargs,
+    )
 
 
 @pytest.mark.e2e
