@@ -135,13 +135,13 @@ def apply_appearance(
     noise: bool,
     brightness: bool,
     rng: np.random.Generator,
+    spacing: tuple[float, float, float],
     healthy: np.ndarray | None = None,
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> tuple[np.ndarray, dict]:
     """An image with the appearance of a real one, and what was done, for the sidecar.
 
-    With `healthy`, the translation of the same anatomy without the lesion, the lesion becomes uneven as well; this
-    needs the voxels' spacing in mm.
+    With `healthy`, the translation of the same anatomy without the lesion, the lesion becomes uneven as well, in parts
+    of some millimetres; `spacing` gives the voxels' edges in mm.
     """
     entry: dict = {"reference": target.subject}
     if healthy is not None:

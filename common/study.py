@@ -62,15 +62,17 @@ def load_study(path: str | Path, scale: str | None = None, real_data: str | None
         raise ValueError(
             f"{path} needs real brains and lesion masks: set REAL_DATA=DIR (README.md, 'Real brains and masks')."
         )
+    library = [entry for entry in study.get("variants", {}).values() if entry.get("masks") == "library"]
+    if library and not real_data:
+        raise ValueError(f'{path}: a variant takes "masks": "library", for which set REAL_DATA=DIR (README.md).')
     if real_data:
         anatomies, masks = Path(real_data) / "anatomies", sorted(Path(real_data).glob("*lesion_masks.npz"))
         if not anatomies.is_dir() or not masks:
             raise FileNotFoundError(f"REAL_DATA={real_data}: expected anatomies/ and *lesion_masks.npz in it.")
         study["data"] |= {"anatomies": str(anatomies), "lesions": str(masks[0])}
         study["lesion_wgan"]["settings"] |= {"mask_library": str(masks[0]), "size": study["data"]["size"]}
-        for variant in study.get("variants", {}).values():
-            if variant.get("masks") == "library":
-                variant["masks"] = str(masks[0])
+        for variant in library:
+            variant["masks"] = str(masks[0])
     return study
 
 

@@ -40,10 +40,11 @@ def run(study: str, out: str, scale: str | None = None, cores: int = 1) -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a scheduler's time limit stops the stages too
         flags = ["--study", study, "--out", out, *(["--scale", scale] if scale else [])]
         run_together(todo, out, cores, lambda name: [sys.executable, "-m", "scripts.study", "stage", name, *flags])
-    for number, stage in enumerate(todo, 1):
-        print(f"[{number}/{len(todo)}] {stage.name}", flush=True)
-        if not run_stage(stage, out):
-            print("    done before", flush=True)
+    else:
+        for number, stage in enumerate(todo, 1):
+            print(f"[{number}/{len(todo)}] {stage.name}", flush=True)
+            if not run_stage(stage, out):
+                print("    done before", flush=True)
     print(f"{definition['name']}: {time.monotonic() - start:.0f} s")
     report(out)
 

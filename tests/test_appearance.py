@@ -54,7 +54,7 @@ def test_a_darker_scan_shows_its_lesion_with_more_contrast(rng):
 def test_nothing_wanted_changes_nothing(rng):
     image, label_map = scan(rng)
     same, entry = apply_appearance(
-        image, label_map, Appearance("a", 0.1, 0.0, 3.0, 0.3), noise=False, brightness=False, rng=rng
+        image, label_map, Appearance("a", 0.1, 0.0, 3.0, 0.3), noise=False, brightness=False, rng=rng, spacing=(3, 3, 9)
     )
     np.testing.assert_array_equal(same, image)
     assert entry == {"reference": "a"}

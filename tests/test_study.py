@@ -84,6 +84,19 @@ def test_an_arm_trains_on_the_synthetic_set_that_it_names_after_it_was_made(tmp_
     assert varied == made | {"noise": "none"}
 
 
+def test_a_variant_takes_the_masks_of_the_library(tmp_path):
+    (tmp_path / "anatomies").mkdir()
+    (tmp_path / "some_lesion_masks.npz").touch()
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(json.loads(Path(DEMO).read_text()) | {"variants": {"real": {"masks": "library"}}}))
+    by_name = {stage.name: stage for stage in stages(load_study(path, real_data=str(tmp_path)), tmp_path)}
+
+    assert by_name["make synthetic_real"].settings["masks"] == str(tmp_path / "some_lesion_masks.npz")
+    assert by_name["make synthetic"].settings["masks"] == str(tmp_path / "masks")
+    with pytest.raises(ValueError, match='"masks": "library".*REAL_DATA=DIR'):
+        load_study(path)
+
+
 def test_an_arm_that_names_no_synthetic_set_is_refused(tmp_path):
     study = load_study(DEMO)
     study["arms"]["clinical_synthetic"]["synthetic"] = "synthetic_quite"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ["NoiseInput"]
+__all__ = ["NoiseInput", "TakesNoise"]
 
 
 class NoiseInput(nn.Module):
@@ -47,3 +47,14 @@ class NoiseInput(nn.Module):
             fixed = self.fixed.repeat_interleave(label_map.shape[0], 0)
             noise = torch.randn_like(fixed) if self.training else fixed
         return torch.cat([label_map, noise], 1)
+
+
+class TakesNoise:
+    """A generator whose `noise_input` is a `NoiseInput`."""
+
+    @torch.jit.unused
+    def draw_noise(
+        self, slices: int, generator: torch.Generator | None, device: torch.device | str | None
+    ) -> torch.Tensor:
+        """Noise of the slices of one volume, see `NoiseInput.draw`."""
+        return self.noise_input.draw(slices, generator, device)

@@ -9,7 +9,7 @@ from monai.networks.layers.factories import Conv, Norm
 from torch import nn
 
 from .initialisation import channels_last, initialise_normal
-from .noise_input import NoiseInput
+from .noise_input import NoiseInput, TakesNoise
 from .upconv import UpConv
 
 __all__ = ["UNetGenerator"]
@@ -18,7 +18,7 @@ LEAK = 0.2
 MINIMUM_LEVELS = 3
 
 
-class UNetGenerator(nn.Module):
+class UNetGenerator(TakesNoise, nn.Module):
     """Translate a label map into an image.
 
     The map is halved as often as `size` allows (7 times at 128x128, down to one pixel) and doubled again as often; what
@@ -88,13 +88,6 @@ class UNetGenerator(nn.Module):
         self.act = nn.LeakyReLU(LEAK)
         self.head = nn.Sequential(UpConv(spatial_dims, before, out_channels, 4), nn.Tanh() if tanh else nn.Identity())
         channels_last(initialise_normal(self))
-
-    @torch.jit.unused
-    def draw_noise(
-        self, slices: int, generator: torch.Generator | None, device: torch.device | str | None
-    ) -> torch.Tensor:
-        """Noise of the slices of one volume, see `NoiseInput.draw`."""
-        return self.noise_input.draw(slices, generator, device)
 
     def forward(self, label_map: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         x = self.noise_input(label_map, noise)

@@ -9,7 +9,7 @@ from monai.networks.layers.factories import Conv, Norm
 from torch import nn
 
 from .initialisation import channels_last, initialise_normal
-from .noise_input import NoiseInput
+from .noise_input import NoiseInput, TakesNoise
 from .upconv import UpConv
 
 __all__ = ["ResNetGenerator"]
@@ -18,7 +18,7 @@ LEAK = 0.2
 HALVINGS = 2
 
 
-class ResNetGenerator(nn.Module):
+class ResNetGenerator(TakesNoise, nn.Module):
     """Translate a label map into an image.
 
     c7-64, c3s2-128, c3s2-256, residual blocks, two doublings to 128 and 64, c7-1, tanh. Unlike the U-Net nothing is
@@ -78,13 +78,6 @@ class ResNetGenerator(nn.Module):
             width //= 2
         self.layers = nn.Sequential(*layers, conv(width, out_channels, 7, padding=3), nn.Tanh())
         channels_last(initialise_normal(self))
-
-    @torch.jit.unused
-    def draw_noise(
-        self, slices: int, generator: torch.Generator | None, device: torch.device | str | None
-    ) -> torch.Tensor:
-        """Noise of the slices of one volume, see `NoiseInput.draw`."""
-        return self.noise_input.draw(slices, generator, device)
 
     def forward(self, label_map: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         return self.layers(self.noise_input(label_map, noise))
