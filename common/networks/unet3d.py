@@ -26,8 +26,8 @@ class UNet3D(nn.Module):
         out_channels: classes; 2 are background and lesion.
         dropout: probability after each convolution, in training only.
         channels: feature maps per level, fine to coarse.
-        instance_norm: normalise after each convolution, which the paper does not: short trainings go further, and the
-            brightness of a scan matters less.
+        instance_norm: instance norm after each convolution and in the place of the paper's batch norm: short trainings
+            go further, the brightness of a scan matters less, and steps of one volume keep no running statistics.
 
     Shape:
         (B, in_channels, H, W, D) in [-1, 1] -> logits (B, out_channels, H, W, D). Every edge must be divisible by
@@ -59,11 +59,8 @@ class UNet3D(nn.Module):
         self.up = nn.ModuleList()
         self.merge = nn.ModuleList()
         for before, after in zip(channels[:0:-1], channels[-2::-1]):
-            self.up.append(
-                nn.Sequential(
-                    nn.ConvTranspose3d(before, after, 2, stride=2), nn.BatchNorm3d(after), nn.ReLU(inplace=True)
-                )
-            )
+            norm = nn.InstanceNorm3d(after, affine=True) if instance_norm else nn.BatchNorm3d(after)
+            self.up.append(nn.Sequential(nn.ConvTranspose3d(before, after, 2, stride=2), norm, nn.ReLU(inplace=True)))
             self.merge.append(_two_convolutions(2 * after, after, dropout, instance_norm))
         self.head = nn.Conv3d(channels[0], out_channels, 1)
         channels_last(self)

@@ -24,6 +24,16 @@ def test_with_instance_norm_the_scale_of_a_scan_does_not_matter():
     assert changes[1] < 0.01 * changes[0]
 
 
+def test_with_instance_norm_nothing_of_earlier_steps_is_left_in_the_answer():
+    """With one volume a step, running statistics would be those of the last few volumes."""
+    torch.manual_seed(0)
+    network, image = UNet3D(1, 2, dropout=0.0, channels=(3, 4, 5), instance_norm=True), torch.randn(1, 1, 16, 12, 8)
+    before = network.eval()(image)
+    network.train()(5 * torch.randn(1, 1, 16, 12, 8) + 3)
+
+    assert torch.equal(network.eval()(image), before)
+
+
 def test_sixteen_slices_survive_four_poolings():
     network = UNet3D(1, 2, dropout=0.02, channels=(2, 3, 4, 5, 6)).eval()
 
