@@ -12,36 +12,35 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .brightness import lesion_strength, match_brightness, white_matter_level
 from .datalists import Case, Dataset
 from .grids import read_volume
-from .labels import LESION, TISSUE_OF, TISSUES, inject
+from .labels import LESION, inject
 from .lesion_texture import lesion_unevenness, uneven_field, with_uneven_lesion
-from .noise import add_rician, missing_noise, noise_level
+from .noise import add_missing_noise, noise_level
 
 __all__ = [
     "Appearance",
     "appearances",
     "apply_appearance",
     "choose_appearance",
-    "match_brightness",
     "references",
-    "white_matter_level",
 ]
 
-WHITE_MATTER = TISSUES.index("white matter")
-GAMMA_RANGE = (0.3, 4.0)
 NEAREST = 4  # of the references, by lesion volume
 
 
 class Appearance(NamedTuple):
     """Of one real image in [-1, 1]: standard deviation of its noise, median of its healthy white matter, volume of its
-    lesion, unevenness of that (`common.lesion_texture`)."""
+    lesion, unevenness (`common.lesion_texture`) and strength (`common.brightness`) of that; NaN for what it does not
+    tell."""
 
     subject: str
     noise: float
     white_matter: float
     lesion_ml: float
     unevenness: float
+    strength: float = float("nan")
 
 
 def references(dataset: Dataset, lesion: bool, clinical_cases: int | None) -> list[Case]:
@@ -82,6 +81,7 @@ def appearances(cases: Sequence[Case], dataset: Dataset) -> list[Appearance]:
             white_matter_level(image, label_map),
             float((label_map == LESION).sum() * dataset.voxel_ml),
             lesion_unevenness(image, label_map, dataset.spacing),
+            lesion_strength(image, label_map, dataset.spacing),
         )
         if np.isfinite([measured.noise, measured.white_matter]).all():
             found.append(measured)
@@ -100,32 +100,6 @@ def choose_appearance(targets: Sequence[Appearance], lesion_ml: float, rng: np.r
     distance = [abs(np.log((target.lesion_ml + 0.01) / (lesion_ml + 0.01))) for target in targets]
     nearest = np.argsort(distance, kind="stable")[:NEAREST]
     return targets[int(rng.choice(nearest))]
-
-
-def white_matter_level(image: np.ndarray, label_map: np.ndarray) -> float:
-    """Median of an image (H, W, D) in its white matter outside the lesion; NaN without any."""
-    white = (TISSUE_OF[label_map] == WHITE_MATTER) & (label_map != LESION)
-    return float(np.median(image[white])) if white.any() else float("nan")
-
-
-def match_brightness(image: np.ndarray, label_map: np.ndarray, white_matter: float) -> np.ndarray:
-    """Scale an image as real ones are, its 99.5th percentile in the brain at 1, and bend it to a white matter level.
-
-    The signal (x + 1) / 2 becomes (signal / p99.5) ** gamma, monotone, with gamma between 0.3 and 4.
-
-    Args:
-        image: (H, W, D) in [-1, 1]; -1 in the background stays.
-        label_map: (H, W, D), ids 0 to 28.
-        white_matter: level to reach, in (-1, 1).
-    """
-    brain = label_map > 0
-    signal = (image + 1) / 2
-    signal = np.clip(signal / max(np.percentile(signal[brain], 99.5), 1e-3), 0, 1)
-    own, target = (white_matter_level(signal, label_map), (white_matter + 1) / 2)
-    if not (0 < own < 1 and 0 < target < 1):
-        return image
-    gamma = np.clip(np.log(target) / np.log(own), *GAMMA_RANGE)
-    return np.where(brain, 2 * signal**gamma - 1, image).astype(np.float32)
 
 
 def apply_appearance(
@@ -152,8 +126,5 @@ def apply_appearance(
         entry["white_matter"] = target.white_matter
     image = image.clip(-1, 1)
     if noise:
-        own = noise_level(image, label_map)
-        own = own if np.isfinite(own) else 0.0
-        entry["noise"] = {"target": target.noise, "own": own, "added": missing_noise(target.noise, own)}
-        image = add_rician(image, label_map > 0, entry["noise"]["added"], rng)
+        image, entry["noise"] = add_missing_noise(image, label_map, target.noise, rng)
     return image, entry

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from .labels import LESION, PARENCHYMA, TISSUE_OF, TISSUES
 
-__all__ = ["add_rician", "missing_noise", "noise_level"]
+__all__ = ["add_missing_noise", "add_rician", "missing_noise", "noise_level"]
 
 # In plane only, for slices are thick. Blind to constants, slopes and straight edges along an axis; white noise keeps
 # its standard deviation (J. Immerkaer, Fast noise variance estimation, CVIU 1996).
@@ -65,3 +65,12 @@ def add_rician(image: np.ndarray, brain: np.ndarray, sigma: float, rng: np.rando
     real, imaginary = rng.normal(0, sigma, (2, *image.shape))
     noisy = np.hypot(image + 1 + real, imaginary) - 1
     return np.where(brain, noisy.clip(-1, 1), image).astype(np.float32)
+
+
+def add_missing_noise(
+    image: np.ndarray, label_map: np.ndarray, target: float, rng: np.random.Generator
+) -> tuple[np.ndarray, dict[str, float]]:
+    """An image with noise added inside the brain until it has the level `target`, and the levels, for its sidecar."""
+    own = np.nan_to_num(noise_level(image, label_map))
+    added = missing_noise(target, own)
+    return add_rician(image, label_map > 0, added, rng), {"target": target, "own": float(own), "added": added}

@@ -18,6 +18,7 @@ from .datalists import COHORTS, Case, Dataset, read_dataset, refuse_foreign_dono
 from .grids import minimum_lesion_voxels, read_volume, write_volume
 from .labels import LESION
 from .mask_drawing import draw_masks, latent_items
+from .painting import added_signal, paint_on_scan
 from .placement import MaskPool, MaskQueue, Placement, place_lesion, read_pool
 from .resumable import begin_folder, refuse_count, write_json
 from .sampling import derive_seed
@@ -26,6 +27,7 @@ from .translation import default_device, translate_volume
 __all__ = ["choose_donors", "draw_masks", "latent_items", "place_lesion", "synthesize_images", "translate_volume"]
 
 CHOICES = ("auto", "none")
+BACKGROUNDS = ("translated", "scan")
 
 
 def choose_donors(dataset: Dataset, donors: str | Sequence[str]) -> list[Case]:
@@ -67,6 +69,7 @@ def synthesize_images(
     noise: str = "auto",
     brightness: str = "auto",
     unevenness: str = "auto",
+    background: str = "translated",
     donors: str | Sequence[str] = "normal",
 ) -> Path:
     """Make a synthetic data set: anatomies of training donors, with lesions, translated into images.
@@ -81,6 +84,9 @@ def synthesize_images(
         noise, brightness, unevenness: "auto" gives each case the noise, the white matter level and the unevenness
             inside the lesion of a training image that the translator saw, drawn among those with lesions of about its
             volume (`common.appearance`); "none" leaves what the translator made.
+        background: "translated", the whole image is the translator's, as in the paper; or "scan", the donor's own scan,
+            onto which what the lesion adds to the translation is painted (`common.painting`). Then `brightness` is the
+            lesion's.
         donors: see `choose_donors`.
 
     Returns:
@@ -95,7 +101,11 @@ def synthesize_images(
     for flag, value in (("noise", noise), ("brightness", brightness), ("unevenness", unevenness)):
         if value not in CHOICES:
             raise ValueError(f"--{flag} {value!r} is not known; expected one of {CHOICES}.")
+    if background not in BACKGROUNDS:
+        raise ValueError(f"--background {background!r} is not known; expected one of {BACKGROUNDS}.")
     chosen = choose_donors(dataset, donors)
+    if background == "scan":
+        _refuse_unpaintable(chosen, masks)
     count = len(chosen) if count is None else count
     refuse_count(count)
     settings = read_settings(model)["settings"]
@@ -112,6 +122,7 @@ def synthesize_images(
         "noise": noise,
         "brightness": brightness,
         "unevenness": unevenness,
+        "background": background,
         "donors": donors if isinstance(donors, str) else list(donors),
     }
     out = Path(out)
@@ -148,11 +159,18 @@ def synthesize_images(
         label_map = placement.label_map if placement else anatomy
         noise_seed = derive_seed(seed, number)
         image = translate(label_map, seed=noise_seed)
+        healthy = translate(anatomy, seed=noise_seed) if uneven or background == "scan" else None
+        rng = np.random.default_rng([seed, number])
+        lesion_ml = placement.voxels_after * dataset.voxel_ml if placement else 0.0
+        target = choose_appearance(targets, lesion_ml, rng) if targets else None
         given = None
-        if targets:
-            rng = np.random.default_rng([seed, number])
-            target = choose_appearance(targets, placement.voxels_after * dataset.voxel_ml if placement else 0.0, rng)
-            healthy = translate(anatomy, seed=noise_seed) if uneven else None
+        if background == "scan":
+            added = added_signal(image, healthy, label_map, anatomy)
+            image, given = paint_on_scan(
+                read_volume(donor.image)[0], anatomy, label_map, added, target,
+                unevenness=uneven, rng=rng, spacing=dataset.spacing, **wanted,
+            )  # fmt: skip
+        elif target:
             image, given = apply_appearance(
                 image, label_map, target, rng=rng, healthy=healthy, spacing=dataset.spacing, **wanted
             )
@@ -198,6 +216,17 @@ def _read_anatomy(donor: Case, dataset: Dataset) -> np.ndarray:
     if anatomy.min() < 0 or anatomy.max() >= LESION:
         raise ValueError(f"{donor.anatomy}: anatomy of donor {donor.subject} holds ids outside 0 to {LESION - 1}.")
     return anatomy.astype(np.uint8)
+
+
+def _refuse_unpaintable(donors: list[Case], masks: str | Path | None) -> None:
+    if masks is None:
+        raise ValueError("--background scan paints lesions onto the donors' scans: give it --masks.")
+    for donor in donors:
+        if donor.label is not None:
+            raise ValueError(
+                f"--background scan: the scan of donor {donor.subject} shows a lesion of its own, which the new mask "
+                "would not hold. Use `--donors normal`, or name donors without a lesion."
+            )
 
 
 def _lesion_entry(placement: Placement | None, pool: MaskPool | None, dataset: Dataset) -> dict:

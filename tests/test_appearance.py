@@ -8,9 +8,7 @@ from common.appearance import (
     appearances,
     apply_appearance,
     choose_appearance,
-    match_brightness,
     references,
-    white_matter_level,
 )
 from common.datalists import read_dataset
 from common.labels import LESION
@@ -26,29 +24,6 @@ def scan(rng, white=0.3):
     label_map[7:9, 5:8] = 27
     level = np.select([label_map == LESION, label_map == 27, label_map == 1], [0.7, -0.6, white], -1.0)
     return np.where(label_map > 0, level + rng.normal(0, 0.02, SIZE), -1).astype(np.float32), label_map
-
-
-@pytest.mark.parametrize("target", [-0.2, 0.1, 0.5])
-def test_white_matter_reaches_the_level_and_the_brightest_voxels_the_top(rng, target):
-    image, label_map = scan(rng)
-    matched = match_brightness(image, label_map, target)
-    assert white_matter_level(matched, label_map) == pytest.approx(target, abs=0.01)
-    assert np.percentile(matched[label_map > 0], 99.5) == pytest.approx(1, abs=0.02)
-    assert (matched[label_map == 0] == -1).all()
-
-
-def test_matching_keeps_the_order_of_intensities(rng):
-    image, label_map = scan(rng)
-    matched = match_brightness(image, label_map, -0.1)
-    order = np.argsort(image[label_map > 0], kind="stable")
-    assert (np.diff(matched[label_map > 0][order]) >= -1e-6).all()
-
-
-def test_a_darker_scan_shows_its_lesion_with_more_contrast(rng):
-    image, label_map = scan(rng, white=0.5)
-    matched = match_brightness(image, label_map, 0.0)
-    before, after = (np.median(x[label_map == LESION]) - white_matter_level(x, label_map) for x in (image, matched))
-    assert after > before + 0.2
 
 
 def test_nothing_wanted_changes_nothing(rng):

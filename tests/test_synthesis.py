@@ -175,6 +175,31 @@ def test_an_uneven_lesion_changes_nothing_else_though_the_translator_draws_noise
     assert not changed[~lesion].any()
 
 
+def test_on_the_background_of_the_scan_only_the_lesion_is_the_translators(tmp_path, world, monkeypatch):
+    monkeypatch.setattr(synthesis, "load_network", lambda run, bundle, device: Flat().eval())
+    plain = world | {"noise": "none", "brightness": "none", "unevenness": "none"}
+    synthesize_images(out=tmp_path / "synthetic", background="scan", **plain)
+
+    donors = {case.subject: case for case in read_dataset(world["data"]).cases}
+    for case in read_dataset(tmp_path / "synthetic").cases:
+        image, scan = read_volume(case.image)[0], read_volume(donors[case.source["donor"]].image)[0]
+        lesion, brain = read_volume(case.label)[0] > 0, read_volume(case.anatomy)[0] > 0
+        around = brain & ~lesion & (scan > -1) & (image < 1)
+        gain = (image[around] + 1) / (scan[around] + 1)
+        assert np.ptp(gain) < 1e-4
+        assert ((image - scan)[lesion] > 0).mean() > 0.9
+
+
+def test_a_scan_with_a_lesion_of_its_own_is_no_background(tmp_path, world):
+    with pytest.raises(ValueError, match="scan of donor stroke3 shows a lesion of its own"):
+        synthesize_images(out=tmp_path / "synthetic", background="scan", donors="all", **world)
+
+
+def test_a_background_without_masks_is_refused(tmp_path, world):
+    with pytest.raises(ValueError, match="give it --masks"):
+        synthesize_images(out=tmp_path / "synthetic", background="scan", **(world | {"masks": None}))
+
+
 def test_held_out_donor_is_refused(tmp_path, world):
     with pytest.raises(ValueError, match=r"normal5: is in 'test'.*must be in 'training'"):
         synthesize_images(out=tmp_path / "synthetic", donors=["normal0", "normal5"], **world)
@@ -218,7 +243,12 @@ def test_unfinished_mask_set_is_refused(tmp_path, world):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"count": 0}, "expected at least 1"), ({"noise": "gaussian"}, "'gaussian' is not known")]
+    ("change", "message"),
+    [
+        ({"count": 0}, "expected at least 1"),
+        ({"noise": "gaussian"}, "'gaussian' is not known"),
+        ({"background": "black"}, "'black' is not known"),
+    ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, world, change, message):
     with pytest.raises(ValueError, match=message):
