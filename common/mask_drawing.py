@@ -21,7 +21,7 @@ __all__ = ["draw_masks", "latent", "latent_items"]
 
 THRESHOLD = 0.5
 BATCH_SIZE = 16
-CANDIDATES = 64
+BLOCK = 16  # masks that share their candidates, 16 for each
 VOLUMES = ("training", "drawn")
 
 
@@ -46,15 +46,15 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, volume
         count: masks; a larger count than before adds to them.
         seed: of the latents.
         out: folder; finished masks in it stay as they are.
-        volumes: "drawn" takes what comes, as the paper. "training" draws 64 masks for each and keeps the one whose
-            volume is nearest to that of a random mask that the GAN was trained on: a GAN that was trained briefly
-            draws too many large lesions.
+        volumes: "drawn" takes what comes, as the paper. "training" draws 256 candidates for every 16 masks and gives
+            each the one whose volume is nearest to that of a random mask that the GAN was trained on: a GAN that was
+            trained briefly draws too many large lesions.
 
     Returns:
         `out`.
 
     Raises:
-        ValueError: `out` holds something else, or 1,000 masks in a row are too small.
+        ValueError: `out` holds something else, or the GAN draws masks that are too small, and next to no others.
     """
     model, out = Path(model), Path(out)
     refuse_count(count)
@@ -85,27 +85,10 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, volume
     rejected: dict[int, list[int]] = {number: [] for number in pending}
     with tqdm(total=len(names), initial=len(names) - len(pending), desc="lesion masks", unit="mask") as bar:
         while pending:
-            current = pending[:1] if wanted is not None else pending[:BATCH_SIZE]
-            tries = CANDIDATES if wanted is not None else BATCH_SIZE // len(current)
-            keys = [(seed, number, len(rejected[number]) + k) for number in current for k in range(tries)]
-            masks = _generate(network, keys).reshape(len(current), tries, *size)
-            accepted = {}
-            for number, candidates in zip(current, masks):
-                voxels = candidates.sum((1, 2, 3))
-                enough = np.flatnonzero(voxels >= minimum)
-                if len(enough) and wanted is not None:
-                    target = np.random.default_rng([seed, number]).choice(wanted)
-                    accepted[number] = candidates[enough[np.abs(np.log(voxels[enough] / target)).argmin()]]
-                    continue
-                first = enough[0] if len(enough) else tries
-                rejected[number] += voxels[:first].tolist()
-                if len(enough):
-                    accepted[number] = candidates[first]
-                elif len(rejected[number]) >= MAXIMUM_ATTEMPTS:
-                    raise ValueError(
-                        f"{model}: {len(rejected[number])} masks in a row have fewer than {minimum} voxels. Look at "
-                        "its samples/, and train it longer."
-                    )
+            if wanted is None:
+                accepted = _first_large_enough(network, seed, pending, rejected, minimum, model)
+            else:
+                accepted = _nearest_in_volume(network, seed, pending, wanted, minimum, model)
             # The log comes first, so that no finished mask lacks its entry.
             header["rejected"] |= {names[number]: rejected[number] for number in accepted if rejected[number]}
             header["rejected"] = dict(sorted(header["rejected"].items()))
@@ -115,6 +98,53 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, volume
             pending = [number for number in pending if number not in accepted]
             bar.update(len(accepted))
     return out
+
+
+def _first_large_enough(
+    network: nn.Module, seed: int, pending: list[int], rejected: dict[int, list[int]], minimum: int, model: Path
+) -> dict[int, np.ndarray]:
+    """Next attempts at some of the pending masks; those that are large enough. Logs the others in `rejected`."""
+    current = pending[:BATCH_SIZE]
+    tries = BATCH_SIZE // len(current)
+    keys = [(seed, number, len(rejected[number]) + k) for number in current for k in range(tries)]
+    masks = _generate(network, keys)
+    accepted = {}
+    for number, candidates in zip(current, masks.reshape(len(current), tries, *masks.shape[1:])):
+        voxels = candidates.sum((1, 2, 3))
+        enough = np.flatnonzero(voxels >= minimum)
+        first = enough[0] if len(enough) else tries
+        rejected[number] += voxels[:first].tolist()
+        if len(enough):
+            accepted[number] = candidates[first]
+        elif len(rejected[number]) >= MAXIMUM_ATTEMPTS:
+            raise _too_small(model, len(rejected[number]), minimum)
+    return accepted
+
+
+def _nearest_in_volume(
+    network: nn.Module, seed: int, pending: list[int], wanted: np.ndarray, minimum: int, model: Path
+) -> dict[int, np.ndarray]:
+    """The pending masks of one block. Each takes, in the order of their numbers, what is nearest and still there."""
+    first = (pending[0] - 1) // BLOCK * BLOCK + 1
+    numbers = range(first, first + BLOCK)
+    candidates = _generate(network, [(seed, number, attempt) for number in numbers for attempt in range(BLOCK)])
+    voxels = candidates.sum((1, 2, 3))
+    free = np.flatnonzero(voxels >= minimum).tolist()
+    if len(free) < BLOCK:
+        raise _too_small(model, len(candidates) - len(free), minimum)
+    accepted = {}
+    for number in numbers:
+        target = np.random.default_rng([seed, number]).choice(wanted)
+        chosen = min(free, key=lambda index: abs(np.log(voxels[index] / target)))
+        free.remove(chosen)
+        accepted[number] = candidates[chosen]
+    return {number: mask for number, mask in accepted.items() if number in pending}
+
+
+def _too_small(model: Path, tried: int, minimum: int) -> ValueError:
+    return ValueError(
+        f"{model}: {tried} masks in a row have fewer than {minimum} voxels. Look at its samples/, and train it longer."
+    )
 
 
 @torch.inference_mode()

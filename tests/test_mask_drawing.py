@@ -101,3 +101,24 @@ def test_masks_follow_the_volumes_of_the_training_masks_if_told_to(tmp_path, run
     chosen = [read_volume(path)[0].sum() for path in sorted((tmp_path / "chosen").glob("*.nii.gz"))]
     assert min(chosen) >= MINIMUM
     assert np.abs(np.log(np.array(chosen) / wanted)).mean() < np.abs(np.log(np.array(drawn) / wanted)).mean()
+
+
+def test_masks_that_follow_volumes_do_not_depend_on_how_many_are_drawn_nor_repeat(tmp_path, runs, monkeypatch):
+    monkeypatch.setattr("common.mask_drawing._training_volumes", lambda settings: np.array([30, 60]))
+    few, many = (draw_masks(runs[0], count, seed=3, out=tmp_path / f"{count}", volumes="training") for count in (3, 20))
+    (many / "mask_00005.nii.gz").unlink()
+    draw_masks(runs[0], 20, seed=3, out=many, volumes="training")
+
+    again = draw_masks(runs[0], 20, seed=3, out=tmp_path / "again", volumes="training")
+    assert content(many) == content(again)
+    masks = {name: data for name, data in content(again).items() if name.startswith("mask_")}
+    assert masks.items() >= {name: data for name, data in content(few).items() if name.startswith("mask_")}.items()
+    assert len(set(masks.values())) == 20
+
+
+def test_generator_that_draws_nothing_is_given_up_whatever_the_volumes(tmp_path, runs, monkeypatch):
+    monkeypatch.setattr("common.mask_drawing._training_volumes", lambda settings: np.array([30, 60]))
+    monkeypatch.setattr(Blobs, "forward", lambda self, noise: torch.zeros(len(noise), 2, *SIZE))
+
+    with pytest.raises(ValueError, match="256 masks in a row have fewer than"):
+        draw_masks(runs[0], 2, seed=3, out=tmp_path / "masks", volumes="training")
