@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import nn
 from tqdm import tqdm
 
@@ -22,7 +24,15 @@ __all__ = ["draw_masks", "latent", "latent_items"]
 THRESHOLD = 0.5
 BATCH_SIZE = 16
 BLOCK = 16  # masks that share their candidates, 16 for each
+NEAR_MM = 10.0
 VOLUMES = ("training", "drawn")
+
+
+class TrainingMasks(NamedTuple):
+    """Voxels of each mask that a GAN was trained on, and where (H, W, D) a mask of it may lie."""
+
+    voxels: np.ndarray
+    region: np.ndarray
 
 
 def latent(seed: int, number: int, attempt: int, length: int) -> np.ndarray:
@@ -47,8 +57,9 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, volume
         seed: of the latents.
         out: folder; finished masks in it stay as they are.
         volumes: "drawn" takes what comes, as the paper. "training" draws 256 candidates for every 16 masks and gives
-            each the one whose volume is nearest to that of a random mask that the GAN was trained on: a GAN that was
-            trained briefly draws too many large lesions.
+            each the one whose volume is nearest to that of a random mask that the GAN was trained on, of those that lie
+            where such masks are (most of their voxels within 10 mm of one): a GAN that was trained briefly draws too
+            many large lesions, and specks in the corners of the grid.
 
     Returns:
         `out`.
@@ -81,7 +92,7 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, volume
 
     names = {number: f"mask_{number:05d}" for number in range(1, header["count"] + 1)}
     pending = [number for number, name in names.items() if not (out / f"{name}.nii.gz").is_file()]
-    wanted = _training_volumes(settings) if volumes == "training" else None
+    wanted = _training_masks(settings) if volumes == "training" else None
     rejected: dict[int, list[int]] = {number: [] for number in pending}
     with tqdm(total=len(names), initial=len(names) - len(pending), desc="lesion masks", unit="mask") as bar:
         while pending:
@@ -117,34 +128,35 @@ def _first_large_enough(
         if len(enough):
             accepted[number] = candidates[first]
         elif len(rejected[number]) >= MAXIMUM_ATTEMPTS:
-            raise _too_small(model, len(rejected[number]), minimum)
+            raise ValueError(
+                f"{model}: {len(rejected[number])} masks in a row have fewer than {minimum} voxels. Look at its "
+                "samples/, and train it longer."
+            )
     return accepted
 
 
 def _nearest_in_volume(
-    network: nn.Module, seed: int, pending: list[int], wanted: np.ndarray, minimum: int, model: Path
+    network: nn.Module, seed: int, pending: list[int], wanted: TrainingMasks, minimum: int, model: Path
 ) -> dict[int, np.ndarray]:
     """The pending masks of one block. Each takes, in the order of their numbers, what is nearest and still there."""
     first = (pending[0] - 1) // BLOCK * BLOCK + 1
     numbers = range(first, first + BLOCK)
     candidates = _generate(network, [(seed, number, attempt) for number in numbers for attempt in range(BLOCK)])
     voxels = candidates.sum((1, 2, 3))
-    free = np.flatnonzero(voxels >= minimum).tolist()
+    inside = candidates[:, wanted.region].sum(1)
+    free = np.flatnonzero((voxels >= minimum) & (2 * inside >= voxels)).tolist()
     if len(free) < BLOCK:
-        raise _too_small(model, len(candidates) - len(free), minimum)
+        raise ValueError(
+            f"{model}: of {len(candidates)} masks, {len(free)} have {minimum} voxels or more and lie where those of its "
+            f"training do; {BLOCK} are needed. Look at its samples/, and train it longer."
+        )
     accepted = {}
     for number in numbers:
-        target = np.random.default_rng([seed, number]).choice(wanted)
+        target = np.random.default_rng([seed, number]).choice(wanted.voxels)
         chosen = min(free, key=lambda index: abs(np.log(voxels[index] / target)))
         free.remove(chosen)
         accepted[number] = candidates[chosen]
     return {number: mask for number, mask in accepted.items() if number in pending}
-
-
-def _too_small(model: Path, tried: int, minimum: int) -> ValueError:
-    return ValueError(
-        f"{model}: {tried} masks in a row have fewer than {minimum} voxels. Look at its samples/, and train it longer."
-    )
 
 
 @torch.inference_mode()
@@ -162,8 +174,13 @@ def _generate(network: nn.Module, keys: Sequence[tuple[int, int, int]]) -> np.nd
     return np.concatenate(masks)
 
 
-def _training_volumes(settings: dict) -> np.ndarray:
-    """Voxels of each mask that a GAN was trained on, from the settings of its run."""
+def _training_masks(settings: dict) -> TrainingMasks:
+    """Of the masks that a GAN was trained on, from the settings of its run."""
     names = ("size", "dataset_dir", "mask_library", "clinical_cases")
-    masks = lesion_items("training", **{name: settings.get(name) for name in names})
-    return np.array([int(item["lesion"].sum()) for item in masks])
+    items = lesion_items("training", **{name: settings.get(name) for name in names})
+    masks = np.stack([np.asarray(item["lesion"])[0] > 0 for item in items])
+    lesions = masks.any(0)
+    if settings.get("flip"):
+        lesions |= lesions[::-1]
+    spacing = np.abs(np.diag(grid_affine(tuple(settings["size"])))[:3])
+    return TrainingMasks(masks.sum((1, 2, 3)), ndimage.distance_transform_edt(~lesions, sampling=spacing) <= NEAR_MM)

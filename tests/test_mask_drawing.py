@@ -16,7 +16,7 @@ from synthetic_world import (
 )
 
 from common import mask_drawing
-from common.grids import read_volume
+from common.grids import grid_affine, read_volume, write_volume
 from common.synthesis import draw_masks, latent_items
 
 
@@ -90,11 +90,17 @@ def test_inference_items_are_the_first_latents_of_the_masks():
     np.testing.assert_array_equal([item["image"] for item in items], [mask_drawing.latent(3, n, 0, 5) for n in (1, 2)])
 
 
+def like(monkeypatch, *voxels, region=None):
+    """Have a GAN that was trained on masks of such volumes, in a region."""
+    masks = mask_drawing.TrainingMasks(np.array(voxels), np.ones(SIZE, bool) if region is None else region)
+    monkeypatch.setattr(mask_drawing, "_training_masks", lambda settings: masks)
+
+
 def test_masks_follow_the_volumes_of_the_training_masks_if_told_to(tmp_path, runs, monkeypatch):
     draw_masks(runs[0], 12, seed=3, out=tmp_path / "drawn")
     drawn = [read_volume(path)[0].sum() for path in sorted((tmp_path / "drawn").glob("*.nii.gz"))]
     wanted = min(drawn)
-    monkeypatch.setattr("common.mask_drawing._training_volumes", lambda settings: np.array([wanted]))
+    like(monkeypatch, wanted)
 
     draw_masks(runs[0], 12, seed=3, out=tmp_path / "chosen", volumes="training")
 
@@ -104,7 +110,7 @@ def test_masks_follow_the_volumes_of_the_training_masks_if_told_to(tmp_path, run
 
 
 def test_masks_that_follow_volumes_do_not_depend_on_how_many_are_drawn_nor_repeat(tmp_path, runs, monkeypatch):
-    monkeypatch.setattr("common.mask_drawing._training_volumes", lambda settings: np.array([30, 60]))
+    like(monkeypatch, 30, 60)
     few, many = (draw_masks(runs[0], count, seed=3, out=tmp_path / f"{count}", volumes="training") for count in (3, 20))
     (many / "mask_00005.nii.gz").unlink()
     draw_masks(runs[0], 20, seed=3, out=many, volumes="training")
@@ -117,8 +123,37 @@ def test_masks_that_follow_volumes_do_not_depend_on_how_many_are_drawn_nor_repea
 
 
 def test_generator_that_draws_nothing_is_given_up_whatever_the_volumes(tmp_path, runs, monkeypatch):
-    monkeypatch.setattr("common.mask_drawing._training_volumes", lambda settings: np.array([30, 60]))
+    like(monkeypatch, 30, 60)
     monkeypatch.setattr(Blobs, "forward", lambda self, noise: torch.zeros(len(noise), 2, *SIZE))
 
-    with pytest.raises(ValueError, match="256 masks in a row have fewer than"):
+    with pytest.raises(ValueError, match=r"of 256 masks, 0 have \d+ voxels or more.*train it longer"):
         draw_masks(runs[0], 2, seed=3, out=tmp_path / "masks", volumes="training")
+
+
+def test_masks_that_follow_volumes_lie_where_the_training_masks_do(tmp_path, runs, monkeypatch):
+    region = np.zeros(SIZE, bool)
+    region[:12] = True
+    like(monkeypatch, 30, 60, region=region)
+
+    draw_masks(runs[0], 12, seed=3, out=tmp_path / "masks", volumes="training")
+
+    for path in (tmp_path / "masks").glob("*.nii.gz"):
+        mask = read_volume(path)[0] > 0
+        assert mask[region].sum() >= mask.sum() / 2
+
+
+def test_training_masks_are_those_of_the_run_mirrored_if_it_mirrored_them(tmp_path):
+    size = (32, 32, 16)
+    lesion = np.zeros(size, np.uint8)
+    lesion[5:8, 10:14, 6:8] = 1
+    folder = tmp_path / "library"
+    for number in range(10):
+        write_volume(folder / f"mask{number}.nii.gz", lesion, grid_affine(size))
+    settings = {"size": size, "mask_library": str(folder)}
+
+    plain, mirrored = (mask_drawing._training_masks(settings | {"flip": flip}) for flip in (0.0, 0.5))
+
+    assert set(plain.voxels) == {24}
+    assert plain.region[lesion > 0].all()
+    assert not plain.region[::-1][lesion > 0].any()
+    np.testing.assert_array_equal(mirrored.region, plain.region | plain.region[::-1])
