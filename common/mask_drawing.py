@@ -147,8 +147,8 @@ def _nearest_in_volume(
     free = np.flatnonzero((voxels >= minimum) & (2 * inside >= voxels)).tolist()
     if len(free) < BLOCK:
         raise ValueError(
-            f"{model}: of {len(candidates)} masks, {len(free)} have {minimum} voxels or more and lie where those of its "
-            f"training do; {BLOCK} are needed. Look at its samples/, and train it longer."
+            f"{model}: of {len(candidates)} masks, {len(free)} have {minimum} voxels or more and lie where those it "
+            f"learned from do; {BLOCK} are needed. Look at its samples/, and train it longer."
         )
     accepted = {}
     for number in numbers:
