@@ -13,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from .bundles import load_network, read_settings, sha256
+from .fidelity import mask_features
 from .grids import grid_affine, minimum_lesion_voxels, write_volume
 from .lesions import lesion_items
 from .placement import MAXIMUM_ATTEMPTS
@@ -25,13 +26,13 @@ THRESHOLD = 0.5
 BATCH_SIZE = 16
 BLOCK = 16  # masks that share their candidates, 16 for each
 NEAR_MM = 10.0
-VOLUMES = ("training", "drawn")
+SELECTIONS = ("training", "none")
 
 
 class TrainingMasks(NamedTuple):
-    """Voxels of each mask that a GAN was trained on, and where (H, W, D) a mask of it may lie."""
+    """Of the masks that a GAN was trained on: log volume and log number of parts (N, 2), and where another may lie."""
 
-    voxels: np.ndarray
+    shapes: np.ndarray
     region: np.ndarray
 
 
@@ -45,7 +46,7 @@ def latent_items(seed: int, count: int, latent_size: int) -> list[dict]:
     return [{"image": latent(seed, number, 0, latent_size)} for number in range(1, count + 1)]
 
 
-def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, volumes: str = "drawn") -> Path:
+def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, select: str = "none") -> Path:
     """Draw lesion masks from the GAN into a folder: `mask_00001.nii.gz` ... and `masks.json`.
 
     A mask comes from the latent of (seed, its number, attempt), the first that gives enough voxels (paper: 20 at
@@ -56,10 +57,10 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, volume
         count: masks; a larger count than before adds to them.
         seed: of the latents.
         out: folder; finished masks in it stay as they are.
-        volumes: "drawn" takes what comes, as the paper. "training" draws 256 candidates for every 16 masks and gives
-            each the one whose volume is nearest to that of a random mask that the GAN was trained on, of those that lie
-            where such masks are (most of their voxels within 10 mm of one): a GAN that was trained briefly draws too
-            many large lesions, and specks in the corners of the grid.
+        select: "none" takes what comes, as the paper. "training" draws 256 candidates for every 16 masks and gives each
+            the one that is nearest in volume and number of parts to a random mask that the GAN was trained on, of those
+            that lie where such masks do (most of their voxels within 10 mm of one). A GAN that was trained briefly
+            draws too many large lesions in one piece, and specks in the corners of the grid.
 
     Returns:
         `out`.
@@ -69,8 +70,8 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, volume
     """
     model, out = Path(model), Path(out)
     refuse_count(count)
-    if volumes not in VOLUMES:
-        raise ValueError(f"--volumes {volumes!r} is not known; expected one of {VOLUMES}.")
+    if select not in SELECTIONS:
+        raise ValueError(f"--select {select!r} is not known; expected one of {SELECTIONS}.")
     network = load_network(model, "lesion_wgan", default_device())
     settings = read_settings(model)["settings"]
     size = tuple(settings["size"])
@@ -83,7 +84,7 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, volume
             "seed": seed,
             "size": list(size),
             "threshold": THRESHOLD,
-            "volumes": volumes,
+            "select": select,
         },
         {"model": str(model), "affine": affine.tolist(), "minimum_voxels": minimum, "count": 0, "rejected": {}},
     )
@@ -92,14 +93,14 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, volume
 
     names = {number: f"mask_{number:05d}" for number in range(1, header["count"] + 1)}
     pending = [number for number, name in names.items() if not (out / f"{name}.nii.gz").is_file()]
-    wanted = _training_masks(settings) if volumes == "training" else None
+    wanted = _training_masks(settings) if select == "training" else None
     rejected: dict[int, list[int]] = {number: [] for number in pending}
     with tqdm(total=len(names), initial=len(names) - len(pending), desc="lesion masks", unit="mask") as bar:
         while pending:
             if wanted is None:
                 accepted = _first_large_enough(network, seed, pending, rejected, minimum, model)
             else:
-                accepted = _nearest_in_volume(network, seed, pending, wanted, minimum, model)
+                accepted = _most_alike(network, seed, pending, wanted, minimum, model)
             # The log comes first, so that no finished mask lacks its entry.
             header["rejected"] |= {names[number]: rejected[number] for number in accepted if rejected[number]}
             header["rejected"] = dict(sorted(header["rejected"].items()))
@@ -135,7 +136,7 @@ def _first_large_enough(
     return accepted
 
 
-def _nearest_in_volume(
+def _most_alike(
     network: nn.Module, seed: int, pending: list[int], wanted: TrainingMasks, minimum: int, model: Path
 ) -> dict[int, np.ndarray]:
     """The pending masks of one block. Each takes, in the order of their numbers, what is nearest and still there."""
@@ -150,10 +151,11 @@ def _nearest_in_volume(
             f"{model}: of {len(candidates)} masks, {len(free)} have {minimum} voxels or more and lie where those it "
             f"learned from do; {BLOCK} are needed. Look at its samples/, and train it longer."
         )
+    shapes = dict(zip(free, _shapes(candidates[free])))
     accepted = {}
     for number in numbers:
-        target = np.random.default_rng([seed, number]).choice(wanted.voxels)
-        chosen = min(free, key=lambda index: abs(np.log(voxels[index] / target)))
+        target = np.random.default_rng([seed, number]).choice(wanted.shapes)
+        chosen = min(free, key=lambda index: np.abs(shapes[index] - target).sum())
         free.remove(chosen)
         accepted[number] = candidates[chosen]
     return {number: mask for number, mask in accepted.items() if number in pending}
@@ -183,4 +185,10 @@ def _training_masks(settings: dict) -> TrainingMasks:
     if settings.get("flip"):
         lesions |= lesions[::-1]
     spacing = np.abs(np.diag(grid_affine(tuple(settings["size"])))[:3])
-    return TrainingMasks(masks.sum((1, 2, 3)), ndimage.distance_transform_edt(~lesions, sampling=spacing) <= NEAR_MM)
+    return TrainingMasks(_shapes(masks), ndimage.distance_transform_edt(~lesions, sampling=spacing) <= NEAR_MM)
+
+
+def _shapes(masks: np.ndarray) -> np.ndarray:
+    """Log of volume in voxels and of number of parts, (N, 2), of masks (N, H, W, D) with at least one voxel each."""
+    found = [mask_features(mask, np.eye(4)) for mask in masks]
+    return np.log([(1000 * features["volume_ml"], features["components"]) for features in found])

@@ -90,52 +90,69 @@ def test_inference_items_are_the_first_latents_of_the_masks():
     np.testing.assert_array_equal([item["image"] for item in items], [mask_drawing.latent(3, n, 0, 5) for n in (1, 2)])
 
 
-def like(monkeypatch, *voxels, region=None):
-    """Have a GAN that was trained on masks of such volumes, in a region."""
-    masks = mask_drawing.TrainingMasks(np.array(voxels), np.ones(SIZE, bool) if region is None else region)
+def like(monkeypatch, *voxels, parts=1, region=None):
+    """Have a GAN that was trained on masks of such volumes and so many parts, in a region."""
+    shapes = np.log([(volume, parts) for volume in voxels])
+    masks = mask_drawing.TrainingMasks(shapes, np.ones(SIZE, bool) if region is None else region)
     monkeypatch.setattr(mask_drawing, "_training_masks", lambda settings: masks)
 
 
-def test_masks_follow_the_volumes_of_the_training_masks_if_told_to(tmp_path, runs, monkeypatch):
+def test_masks_take_after_the_volumes_of_the_training_masks_if_told_to(tmp_path, runs, monkeypatch):
     draw_masks(runs[0], 12, seed=3, out=tmp_path / "drawn")
     drawn = [read_volume(path)[0].sum() for path in sorted((tmp_path / "drawn").glob("*.nii.gz"))]
     wanted = min(drawn)
     like(monkeypatch, wanted)
 
-    draw_masks(runs[0], 12, seed=3, out=tmp_path / "chosen", volumes="training")
+    draw_masks(runs[0], 12, seed=3, out=tmp_path / "chosen", select="training")
 
     chosen = [read_volume(path)[0].sum() for path in sorted((tmp_path / "chosen").glob("*.nii.gz"))]
     assert min(chosen) >= MINIMUM
     assert np.abs(np.log(np.array(chosen) / wanted)).mean() < np.abs(np.log(np.array(drawn) / wanted)).mean()
 
 
-def test_masks_that_follow_volumes_do_not_depend_on_how_many_are_drawn_nor_repeat(tmp_path, runs, monkeypatch):
-    like(monkeypatch, 30, 60)
-    few, many = (draw_masks(runs[0], count, seed=3, out=tmp_path / f"{count}", volumes="training") for count in (3, 20))
-    (many / "mask_00005.nii.gz").unlink()
-    draw_masks(runs[0], 20, seed=3, out=many, volumes="training")
+def test_masks_take_after_the_number_of_parts_of_the_training_masks(tmp_path, runs, monkeypatch):
+    def forward(self, noise):
+        lesion = torch.zeros(len(noise), *SIZE)
+        for row, (first, second) in enumerate(noise[:, :2].tolist()):
+            lesion[row, 4:8, 4:8, 4 + int(2 * abs(first)) : 10] = 1  # one part
+            lesion[row, 14:18, 14:18, 4:10] = float(second > 1.5)  # rarely another
+        return torch.stack([1 - lesion, lesion], 1)
 
-    again = draw_masks(runs[0], 20, seed=3, out=tmp_path / "again", volumes="training")
+    monkeypatch.setattr(Blobs, "forward", forward)
+    like(monkeypatch, 200, parts=2)
+
+    draw_masks(runs[0], 5, seed=3, out=tmp_path / "masks", select="training")
+
+    assert all(read_volume(path)[0][14:18].any() for path in (tmp_path / "masks").glob("*.nii.gz"))
+
+
+def test_selected_masks_do_not_depend_on_how_many_are_drawn_nor_repeat(tmp_path, runs, monkeypatch):
+    like(monkeypatch, 30, 60)
+    few, many = (draw_masks(runs[0], count, seed=3, out=tmp_path / f"{count}", select="training") for count in (3, 20))
+    (many / "mask_00005.nii.gz").unlink()
+    draw_masks(runs[0], 20, seed=3, out=many, select="training")
+
+    again = draw_masks(runs[0], 20, seed=3, out=tmp_path / "again", select="training")
     assert content(many) == content(again)
     masks = {name: data for name, data in content(again).items() if name.startswith("mask_")}
     assert masks.items() >= {name: data for name, data in content(few).items() if name.startswith("mask_")}.items()
     assert len(set(masks.values())) == 20
 
 
-def test_generator_that_draws_nothing_is_given_up_whatever_the_volumes(tmp_path, runs, monkeypatch):
+def test_generator_that_draws_nothing_is_given_up_when_selecting_too(tmp_path, runs, monkeypatch):
     like(monkeypatch, 30, 60)
     monkeypatch.setattr(Blobs, "forward", lambda self, noise: torch.zeros(len(noise), 2, *SIZE))
 
     with pytest.raises(ValueError, match=r"of 256 masks, 0 have \d+ voxels or more.*train it longer"):
-        draw_masks(runs[0], 2, seed=3, out=tmp_path / "masks", volumes="training")
+        draw_masks(runs[0], 2, seed=3, out=tmp_path / "masks", select="training")
 
 
-def test_masks_that_follow_volumes_lie_where_the_training_masks_do(tmp_path, runs, monkeypatch):
+def test_selected_masks_lie_where_the_training_masks_do(tmp_path, runs, monkeypatch):
     region = np.zeros(SIZE, bool)
     region[:12] = True
     like(monkeypatch, 30, 60, region=region)
 
-    draw_masks(runs[0], 12, seed=3, out=tmp_path / "masks", volumes="training")
+    draw_masks(runs[0], 12, seed=3, out=tmp_path / "masks", select="training")
 
     for path in (tmp_path / "masks").glob("*.nii.gz"):
         mask = read_volume(path)[0] > 0
@@ -153,7 +170,7 @@ def test_training_masks_are_those_of_the_run_mirrored_if_it_mirrored_them(tmp_pa
 
     plain, mirrored = (mask_drawing._training_masks(settings | {"flip": flip}) for flip in (0.0, 0.5))
 
-    assert set(plain.voxels) == {24}
+    np.testing.assert_allclose(np.exp(plain.shapes), [(24, 1)] * len(plain.shapes))
     assert plain.region[lesion > 0].all()
     assert not plain.region[::-1][lesion > 0].any()
     np.testing.assert_array_equal(mirrored.region, plain.region | plain.region[::-1])
