@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
+import numpy as np
 import pytest
 from study_fixture import ARMS, COUNTS, SIZE, add_masks, add_run, add_scores, add_segmenter, make_study, start_study
 
 from common.datalists import read_dataset
+from common.grids import read_volume, write_volume
 from common.report.figures import BADGE
 from common.reporting import PARTS, write_report
 from common.results import read_results
@@ -69,6 +72,28 @@ def test_headline_is_the_paired_difference_with_its_interval(study, page):
     assert f"[{100 * expected['low']:+.1f}, {100 * expected['high']:+.1f}]" in text
     assert f"{COUNTS['test']} cases with a lesion, {len(SEEDS)} seeds" in text
     assert numbers(study)["headline"]["mean"] == pytest.approx(expected["mean"])
+
+
+def test_every_synthetic_set_is_measured_by_its_name(tmp_path, study):
+    """A variant of brighter images stands beside the main set, and does not change what is said of that."""
+    folder = tmp_path / "study"
+    shutil.copytree(study, folder)
+    shutil.copytree(folder / "synthetic", folder / "synthetic_brighter")
+    for case in read_dataset(folder / "synthetic_brighter").cases:
+        image, affine = read_volume(case.image)
+        write_volume(case.image, np.where(image > -1, (image + 0.5).clip(-1, 1), image), affine)
+    path = folder / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"variants": {"brighter": {}}}))
+
+    html = write_report(folder).read_text()
+
+    before, after = (numbers(place) for place in (study, folder))
+    for section, part in (("fidelity", "contrast"), ("fidelity", "recovered_dice")):
+        assert after[section][part]["synthetic"] == before[section][part]["synthetic"]
+        assert set(after[section][part]) == {*before[section][part], "brighter"}
+    assert after["intensities"]["brighter"]["mean"] > after["intensities"]["synthetic"]["mean"] + 0.1
+    assert "brighter" in after["texture"]["share"]
+    assert ">brighter</t" in html
 
 
 def test_simulated_data_are_named_on_top_and_at_every_figure(page):

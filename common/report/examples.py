@@ -36,11 +36,12 @@ def examples(study: StudyFolder, section: Section) -> None:
         anatomy, lesion, image = (read_volume(path)[0] for path in (case.anatomy, case.label, case.image))
         stroke, stroke_lesion = read_volume(match.image)[0], read_volume(match.label)[0]
         z, stroke_z = _slice(lesion), _slice(stroke_lesion)
+        images = {"synthetic DWI": image, **_twins(study, case)}
         rows.append(
             {
                 "anatomy": anatomy[:, :, z],
                 "label_map": inject(anatomy[:, :, z].astype(np.uint8), lesion[:, :, z]),
-                "synthetic": image[:, :, z],
+                "synthetic": {title: volume[:, :, z] for title, volume in images.items()},
                 "lesion": lesion[:, :, z] > 0,
                 "stroke": stroke[:, :, stroke_z],
                 "stroke_lesion": stroke_lesion[:, :, stroke_z] > 0,
@@ -55,10 +56,29 @@ def examples(study: StudyFolder, section: Section) -> None:
         "examples",
         "From anatomy to synthetic DWI",
         "One axial slice per case, the one with most lesion; the patient's right is on the left. Arrows point at the "
-        "lesion. From left: healthy anatomy of the donor, the same with the drawn lesion (red) injected, the DWI that "
-        f"the translator makes of it, and the {study.real_word} DWI of the clinical training case whose lesion is "
+        "lesion. From left: healthy anatomy of the donor, the same with the drawn lesion (red) injected, the DWI made "
+        f"of it, {_background(study)}, and the {study.real_word} DWI of the clinical training case whose lesion is "
         "closest in volume. Cases were chosen by lesion volume (90th, 70th, 50th and 25th percentile), not by looks.",
     )
+
+
+def _twins(study: StudyFolder, case: Case) -> dict[str, np.ndarray]:
+    """{name: image} of the same lesion in the same donor in other synthetic sets."""
+    found = {}
+    for name, dataset in study.synthetic_sets.items():
+        twin = next((other for other in dataset.cases if other.subject == case.subject), None)
+        if (
+            name != "synthetic"
+            and twin
+            and all(twin.source.get(key) == case.source.get(key) for key in ("donor", "mask"))
+        ):
+            found[name] = read_volume(twin.image)[0]
+    return found
+
+
+def _background(study: StudyFolder) -> str:
+    scan = study.settings.get("images", {}).get("background") == "scan"
+    return "its lesion painted onto the donor's own scan" if scan else "all of it by the translator"
 
 
 def segmentation_examples(study: StudyFolder, section: Section) -> None:

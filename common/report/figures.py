@@ -17,8 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 __all__ = [
-    "BADGE", "SET_COLOURS", "STYLE", "YELLOW", "arm_colours", "forest_plot", "histograms", "loss_curves",
-    "mask_distributions", "save", "spectra", "strips",
+    "BADGE", "SET_COLOURS", "STYLE", "VARIANT_COLOURS", "YELLOW", "arm_colours", "forest_plot", "histograms",
+    "loss_curves", "mask_distributions", "save", "spectra", "strips",
 ]  # fmt: skip
 
 BADGE = "Simulated phantom: says nothing about clinical accuracy"
@@ -28,6 +28,7 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, YELLOW = "#0072B2", "#D55E00", "#009E73
 GREY = "#7F7F7F"
 ARM_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE)
 SET_COLOURS = {"normal": GREY, "stroke": BLUE, "synthetic": VERMILLION}
+VARIANT_COLOURS = (PURPLE, GREEN, ORANGE)
 WARNING = "#9C2B00"
 
 STYLE = {
@@ -102,13 +103,15 @@ def mask_distributions(sets: dict[str, list[dict]], colours: dict[str, str]) -> 
         return figure
 
 
-def histograms(edges: np.ndarray, sets: dict[str, np.ndarray], titles: dict[str, str]) -> Figure:
+def histograms(
+    edges: np.ndarray, sets: dict[str, np.ndarray], titles: dict[str, str], colours: dict[str, str]
+) -> Figure:
     """Mean density of brain intensities in [0, 1] of each set, with the quartiles of its cases as a band.
 
     Args:
         edges: (bins + 1,).
         sets: {set: densities (cases, bins)}.
-        titles: for the legend.
+        titles, colours: of each set.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.2))
@@ -116,9 +119,9 @@ def histograms(edges: np.ndarray, sets: dict[str, np.ndarray], titles: dict[str,
         for ax, scale in zip(axes, ("linear", "log")):
             for name, densities in sets.items():
                 low, high = np.percentile(densities, [25, 75], axis=0)
-                ax.fill_between(centres, low, high, color=SET_COLOURS[name], alpha=0.15, lw=0)
+                ax.fill_between(centres, low, high, color=colours[name], alpha=0.15, lw=0)
                 label = f"{titles[name]} (n = {len(densities)})"
-                ax.plot(centres, densities.mean(0), color=SET_COLOURS[name], lw=1.8, label=label)
+                ax.plot(centres, densities.mean(0), color=colours[name], lw=1.8, label=label)
             ax.set(xlabel="intensity, rescaled to [0, 1]", ylabel="density", xlim=(0, 1), yscale=scale)
         axes[0].legend()
         return figure
@@ -218,7 +221,7 @@ def forest_plot(entries: Sequence[dict], arms: dict[str, str], colours: dict[str
         ax.tick_params(axis="y", length=0)
         ax.set_xlabel("difference to the baseline, in points (right: better)")
         handles = [Line2D([], [], color=colours[arm], marker="s", ms=4.5, label=arms[arm]) for arm in shown]
-        ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(shown))
+        ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         return figure
 
 

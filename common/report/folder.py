@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import cycle
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from ..datalists import Case, Dataset, read_dataset
 from ..grids import read_volume
 from ..results import read_results
-from .figures import arm_colours, save
+from .figures import SET_COLOURS, VARIANT_COLOURS, arm_colours, save
 
 __all__ = ["Section", "StudyFolder", "Table", "lesion_ml"]
 
@@ -72,9 +73,23 @@ class StudyFolder:
         return self._dataset("synthetic", "the synthetic set")
 
     @cached_property
+    def synthetic_sets(self) -> dict[str, Dataset]:
+        """The synthetic set, and by their names those of the study's variants that are there."""
+        names = [name for name in self.settings.get("variants", {}) if self._made(f"synthetic_{name}")]
+        return {"synthetic": self.synthetic, **{name: self._dataset(f"synthetic_{name}", name) for name in names}}
+
+    @cached_property
+    def set_colours(self) -> dict[str, str]:
+        """Of the real images and of each synthetic set, the same in all figures: that of the arm which trains on it."""
+        variants = dict(zip(self.settings.get("variants", {}), cycle(VARIANT_COLOURS)))
+        for arm, entry in self.settings["arms"].items():
+            variants |= {name: self.colours[arm] for name in variants if entry.get("synthetic") == f"synthetic_{name}"}
+        return {self.real_word: SET_COLOURS["stroke"], **SET_COLOURS, **variants}
+
+    @cached_property
     def simulated(self) -> bool:
         """Whether the images are simulated, as far as the folder tells."""
-        if (self.path / "data" / "dataset.json").is_file():
+        if self._made("data"):
             return self.data.simulated
         origins = [json.loads(file.read_text()) for file in self.path.glob("results/*.json")]
         return any(origin.get("simulated") for origin in origins)
@@ -116,9 +131,12 @@ class StudyFolder:
         section.figures.append({"path": path, "title": title, "caption": caption})
 
     def _dataset(self, folder: str, what: str) -> Dataset:
-        if not (self.path / folder / "dataset.json").is_file():
+        if not self._made(folder):
             raise FileNotFoundError(f"{what} ({folder}/dataset.json)")
         return read_dataset(self.path / folder)
+
+    def _made(self, folder: str) -> bool:
+        return (self.path / folder / "dataset.json").is_file()
 
 
 def lesion_ml(case: Case, dataset: Dataset) -> float:

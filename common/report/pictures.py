@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,20 +20,22 @@ def example_maps(rows: Sequence[dict], spacing: Sequence[float], stroke_title: s
     """Anatomy, lesion painted in, synthetic DWI, and a stroke DWI to compare with, one line per case.
 
     Args:
-        rows: `anatomy`, `label_map` (H, W) ids; `synthetic`, `stroke` (H, W) in [-1, 1]; `lesion`, `stroke_lesion`
-            (H, W) masks, pointed at by an arrow; `title`, `stroke_title`.
+        rows: `anatomy`, `label_map` (H, W) ids; `synthetic` {column: (H, W)}, the same columns in each row, and
+            `stroke` (H, W), in [-1, 1]; `lesion`, `stroke_lesion` (H, W) masks, pointed at by an arrow; `title`,
+            `stroke_title`.
         spacing: mm of a voxel.
         stroke_title: of the last column.
     """
-    columns = ("healthy anatomy", "lesion injected", "synthetic DWI", stroke_title)
+    columns = ("healthy anatomy", "lesion injected", *rows[0]["synthetic"], stroke_title)
     figure, axes = _grid(len(rows), len(columns), rows[0]["anatomy"].shape, spacing)
     for line, row in zip(axes, rows):
-        for ax, key in zip(line, ("anatomy", "label_map", "synthetic", "stroke")):
-            _show(ax, row[key], spacing)
-        _point_at(line[2], row["lesion"])
-        _point_at(line[3], row["stroke_lesion"])
+        for ax, picture in zip(line, (row["anatomy"], row["label_map"], *row["synthetic"].values(), row["stroke"])):
+            _show(ax, picture, spacing)
+        for ax in line[2:-1]:
+            _point_at(ax, row["lesion"])
+        _point_at(line[-1], row["stroke_lesion"])
         line[0].set_ylabel(row["title"], fontsize=8)
-        line[3].set_xlabel(row["stroke_title"], fontsize=7, labelpad=2)
+        line[-1].set_xlabel(row["stroke_title"], fontsize=7, labelpad=2)
     for ax, title in zip(axes[0], columns):
         ax.set_title(title, fontsize=9)
     return figure
@@ -60,7 +63,7 @@ def segmentations(
             ax.set_xlabel(row["scores"][arm], fontsize=8, labelpad=2)
     axes[0][0].set_title("image", fontsize=9)
     for ax, (arm, title) in zip(axes[0][1:], arms.items()):
-        ax.set_title(title, fontsize=9, color=colours[arm], fontweight="bold")
+        ax.set_title(fill(title, 16), fontsize=9, color=colours[arm], fontweight="bold")
     return figure
 
 

@@ -14,11 +14,10 @@ MOST_CASES = 30  # per set: the spread between cases is small
 
 
 def texture(study: StudyFolder, section: Section) -> None:
-    """Noise level, power spectrum and steps between slices, synthetic against real."""
-    sets = {
-        study.real_word: textures(study.data.select("training", has_lesion=True)[:MOST_CASES]),
-        "synthetic": textures(study.synthetic.select("training")[:MOST_CASES]),
-    }
+    """Noise level, power spectrum and steps between slices, of each synthetic set against the real images."""
+    sets = {study.real_word: textures(study.data.select("training", has_lesion=True)[:MOST_CASES])}
+    for name, dataset in study.synthetic_sets.items():
+        sets[name] = textures(dataset.select("training")[:MOST_CASES])
     sets = {
         name: [entry for entry in found if all(np.isfinite(values).all() for values in entry)]
         for name, found in sets.items()
@@ -27,10 +26,10 @@ def texture(study: StudyFolder, section: Section) -> None:
         section.missing.append("texture: no case of one set has an anatomy with enough tissue")
         return
     means = {name: _mean(found) for name, found in sets.items()}
-    ratios = texture_ratios(means["synthetic"], means[study.real_word])
+    ratios = {name: texture_ratios(means[name], means[study.real_word]) for name in study.synthetic_sets}
     section.numbers = {
         **{name: {"n": len(sets[name]), **mean._asdict()} for name, mean in means.items()},
-        "synthetic_share": ratios,
+        "share": ratios,
         "frequencies": FREQUENCIES,
     }
     rows = [
@@ -38,7 +37,8 @@ def texture(study: StudyFolder, section: Section) -> None:
          f"{mean.steps:.3f}"]
         for name, mean in means.items()
     ]  # fmt: skip
-    rows.append(["synthetic share", "", *(f"{ratios[name]:.2f}" for name in ("noise", "coarse", "fine", "steps"))])
+    for name, ratio in ratios.items():
+        rows.append([f"{name} share", "", *(f"{ratio[key]:.2f}" for key in ("noise", "coarse", "fine", "steps"))])
     section.tables.append(
         Table(
             "Texture inside the tissues, in units of the images (range 2)",
@@ -49,11 +49,10 @@ def texture(study: StudyFolder, section: Section) -> None:
             "above 1 means that slices flicker.",
         )
     )
-    colours = {study.real_word: figures.SET_COLOURS["stroke"], "synthetic": figures.SET_COLOURS["synthetic"]}
     study.draw(
         section,
         figures.spectra(FREQUENCIES, {name: np.stack([t.power for t in found]) for name, found in sets.items()},
-                        {name: [t.steps for t in found] for name, found in sets.items()}, colours),
+                        {name: [t.steps for t in found] for name, found in sets.items()}, study.set_colours),
         "texture",
         "Texture: power spectrum in the plane, and steps between slices",
         "Training cases with a lesion. Left: power inside the tissues, less their mean and shading; white noise would "

@@ -27,7 +27,14 @@ def spot(x: int, y: int) -> np.ndarray:
 
 def maps(lesion: np.ndarray, stroke_lesion: np.ndarray):
     labels = np.ones(SIZE, np.uint8)
-    row = {"anatomy": labels, "label_map": labels, "synthetic": BLACK, "stroke": BLACK, "title": "", "stroke_title": ""}
+    row = {
+        "anatomy": labels,
+        "label_map": labels,
+        "synthetic": {"synthetic DWI": BLACK},
+        "stroke": BLACK,
+        "title": "",
+        "stroke_title": "",
+    }
     return example_maps([{**row, "lesion": lesion, "stroke_lesion": stroke_lesion}], SPACING, "simulated stroke DWI")
 
 
