@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from ignite.engine import Engine
+from monai.metrics import SSIMMetric
 from monai.networks.utils import eval_mode
 from monai.utils import convert_to_numpy
 
@@ -26,6 +27,7 @@ from .texture import texture, texture_ratios
 
 __all__ = ["LesionValidation", "SegmentationValidation", "TranslationValidation"]
 
+RANGE = 2.0  # of an image, [-1, 1]
 GREY, RED, LABELS = "gray", "magma", "nipy_spectral"
 
 
@@ -62,10 +64,11 @@ class SegmentationValidation:
 class TranslationValidation:
     """What a translator makes of real validation maps, batch "label_map", "anatomy", "image" (1, 1, H, W, D).
 
-    val_l1: mean absolute difference in the brain. val_contrast_gap: difference of the lesion contrast to that of the
-    real image, in standard deviations of the tissue. val_recovered_dice: Dice of a fixed segmenter on the translated
-    image against the painted lesion, if there is a segmenter; val_recovered_gap: how far that is from its Dice on the
-    real image, so that lesions which are easier to find than real ones are no merit.
+    val_l1: mean absolute difference in the brain. val_psnr: peak signal to noise ratio there, in dB. val_ssim:
+    structural similarity of the slices, background aside. val_contrast_gap: difference of the lesion contrast to that
+    of the real image, in standard deviations of the tissue. val_recovered_dice: Dice of a fixed segmenter on the
+    translated image against the painted lesion, if there is a segmenter; val_recovered_gap: how far that is from its
+    Dice on the real image, so that lesions which are easier to find than real ones are no merit.
 
     Args:
         network: the translator.
@@ -104,6 +107,8 @@ class TranslationValidation:
         contrasts = [lesion_contrast(image, anatomy, lesion, self.spacing, self.tissue_sd) for image in (fake, real)]
         result = {
             "val_l1": float(np.abs(fake - real)[brain].mean()),
+            "val_psnr": float(10 * np.log10(RANGE**2 / np.square(fake - real)[brain].mean())),
+            "val_ssim": _ssim(fake, real, brain),
             "val_contrast_gap": abs(contrasts[0] - contrasts[1]),  # NaN where no ring is: left out of the mean
         }
         if self.textures:
@@ -128,6 +133,13 @@ class TranslationValidation:
     def _recovered(self, engine: Engine, image: np.ndarray, lesion: np.ndarray) -> float:
         found = segment(self.segmenter.to(engine.state.device), image, self.precision) > 0
         return float(2 * (found & lesion).sum() / max(found.sum() + lesion.sum(), 1))
+
+
+def _ssim(fake: np.ndarray, real: np.ndarray, brain: np.ndarray) -> float:
+    """Mean over the slices with brain, both images (H, W, D) with the same background."""
+    pair = [np.where(brain, image, -1).astype(np.float32)[:, :, brain.any((0, 1))] for image in (fake, real)]
+    slices = [torch.from_numpy(image).movedim(2, 0)[:, None] for image in pair]  # (D, 1, H, W)
+    return float(SSIMMetric(spatial_dims=2, data_range=RANGE)(*slices).mean())
 
 
 class LesionValidation:

@@ -74,7 +74,7 @@ def test_every_stage_comes_after_those_that_it_needs(name, tmp_path):
 
 def test_an_arm_trains_on_the_synthetic_set_that_it_names_after_it_was_made(tmp_path):
     study = load_study(DEMO)
-    study["variants"] = {"quiet": {"noise": "none"}}
+    study["variants"]["quiet"] = {"noise": "none"}
     study["arms"]["quiet"] = {"clinical_cases": 12, "synthetic": "synthetic_quiet"}
     by_name = {stage.name: stage for stage in stages(study, tmp_path)}
 
@@ -88,7 +88,9 @@ def test_a_variant_takes_the_masks_of_the_library(tmp_path):
     (tmp_path / "anatomies").mkdir()
     (tmp_path / "some_lesion_masks.npz").touch()
     path = tmp_path / "study.json"
-    path.write_text(json.dumps(json.loads(Path(DEMO).read_text()) | {"variants": {"real": {"masks": "library"}}}))
+    study = json.loads(Path(DEMO).read_text())
+    study["variants"]["real"] = {"masks": "library"}
+    path.write_text(json.dumps(study))
     by_name = {stage.name: stage for stage in stages(load_study(path, real_data=str(tmp_path)), tmp_path)}
 
     assert by_name["make synthetic_real"].settings["masks"] == str(tmp_path / "some_lesion_masks.npz")

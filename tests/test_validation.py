@@ -68,6 +68,22 @@ def test_a_translator_without_lesions_shows_in_the_contrast(dataset, case):
     assert gaps[0] > gaps[1]
 
 
+def test_image_metrics_look_at_the_brain_alone(dataset, case, monkeypatch):
+    real, brain = case["image"][0, 0].numpy(), case["label_map"][0, 0].numpy() > 0
+    step = TranslationValidation(Grey(0.6), 29, "fp32", str(dataset), None)
+
+    def metrics(fake):
+        monkeypatch.setattr("common.validation.translate_volume", lambda *args, **view: fake)
+        return step(engine(), case)
+
+    shifted = metrics(np.where(brain, real + 0.1, 0.7))
+    noisy = metrics(real + np.random.default_rng(0).normal(0, 0.3, real.shape).astype(np.float32))
+    assert metrics(np.where(brain, real + 1e-6, 0.7))["val_ssim"] == pytest.approx(1, abs=1e-3)
+    assert shifted["val_l1"] == pytest.approx(0.1, abs=1e-5)
+    assert shifted["val_psnr"] == pytest.approx(20 * np.log10(2 / 0.1), abs=1e-3)
+    assert noisy["val_ssim"] < shifted["val_ssim"] < 1
+
+
 def test_texture_is_measured_against_the_real_image_when_asked_for(dataset, case):
     plain, asked = (
         TranslationValidation(Grey(0.6), 29, "fp32", str(dataset), None, textures=textures)(engine(), case)

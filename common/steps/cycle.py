@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from ignite.engine import Engine
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from ..losses import balanced_loss, least_squares
 from ..precision import TRAINING, autocast, checked_precision
-from .iteration import fetch, finish, frozen, one_hot, update
+from .iteration import fetch, finish, frozen, one_hot, split, tally, update
 from .pool import ImagePool
 
 __all__ = ["CycleStep", "straight_through"]
@@ -56,6 +57,8 @@ class CycleStep:
         supervised_weight: of the label loss of `reverse` on real images against their own label maps. Above 0 it
             learns to read from real images only, and generated ones pass through it frozen. No longer unpaired.
         l1_weight: of the L1 distance between an image and the translation of its own label map. No longer unpaired.
+        average: moving average of `generator`, updated after it.
+        accumulate: parts that a batch is worked through in, one after the other, before each update.
 
     A batch holds "label_map" (B, 1, H, W), ids, and "image" (B, 1, H, W) in [-1, 1], of different cases; for the last
     two options also "image_label_map" (B, 1, H, W), that of the images. Returns "loss" (the generators'),
@@ -84,6 +87,8 @@ class CycleStep:
         straight_through: bool = False,
         supervised_weight: float = 0.0,
         l1_weight: float = 0.0,
+        average: AveragedModel | None = None,
+        accumulate: int = 1,
     ):
         if label_loss not in LABEL_LOSSES:
             raise ValueError(f"label_loss is one of {', '.join(LABEL_LOSSES)}, not {label_loss!r}.")
@@ -98,65 +103,77 @@ class CycleStep:
         self.label_loss, self.class_weight_cap = label_loss, class_weight_cap
         self.code_noise, self.straight_through = code_noise, straight_through
         self.supervised_weight, self.l1_weight = supervised_weight, l1_weight
+        self.average, self.accumulate = average, accumulate
 
     def __call__(self, engine: Engine, batch: Mapping) -> dict[str, float]:
         label = one_hot(fetch(engine, batch, "label_map"), self.num_labels)  # (B, L, H, W)
         image = fetch(engine, batch, "image")  # (B, 1, H, W)
         paired = self.supervised_weight or self.l1_weight
-        own_label = one_hot(fetch(engine, batch, "image_label_map"), self.num_labels) if paired else None
+        own_label = one_hot(fetch(engine, batch, "image_label_map"), self.num_labels) if paired else label
         for network in (self.generator, self.reverse, self.image_discriminator, self.label_discriminator):
             network.train()
+        output: dict[str, float] = {}
+        fakes: list[tuple[torch.Tensor, torch.Tensor]] = []  # images and label maps of each part
+
+        # 1. Generators.
         with frozen(self.image_discriminator), frozen(self.label_discriminator):
-            output, fake_image, fake_label = self._update_generators(engine, label, image, own_label)
-        return finish(engine, output | self._update_discriminators(engine, label, image, fake_label, fake_image))
+            losses = self._generator_losses(label, image, own_label, fakes, output)
+            output["loss"] = update(engine, self.g_optimizer, "loss", losses)
+        if self.average is not None:
+            self.average.update_parameters(self.generator)
 
-    def _update_generators(
-        self, engine: Engine, label: torch.Tensor, image: torch.Tensor, own_label: torch.Tensor | None
-    ) -> tuple[dict[str, float], torch.Tensor, torch.Tensor]:
-        # 1. Translate in both directions.
-        fake_image = self._run(self.generator, label)
-        read = self._run(self.reverse, image)
-        fake_label = self._label_map(read)
+        # 2. Discriminators: real towards 1, new and older generated ones towards 0.
+        losses = self._discriminator_losses(label, image, fakes)
+        output["d_loss"] = update(engine, self.d_optimizer, "d_loss", losses)
+        return finish(engine, output)
 
-        # 2. Fool both discriminators.
-        judged = (self.image_discriminator, fake_image), (self.label_discriminator, fake_label)
-        adversarial = sum(least_squares(self._run(d, fake), True, for_generator=True) for d, fake in judged)
-
-        # 3. Come back: image -> label map -> image, label map -> image -> label map.
-        cycle_image = (self._run(self.generator, fake_label) - image).abs().mean()
-        cycle_label = self._compare(self._read_back(fake_image), label)
-        loss = adversarial + self.cycle_weight * (cycle_image + cycle_label)
-        output = {"g_adversarial": adversarial.item(), "cycle_image": cycle_image.item()}
-        output["cycle_label"] = cycle_label.item()
-
-        # 4. Options that know the label maps of the images.
-        if self.supervised_weight:
-            supervised = self._compare(read, own_label)
-            loss = loss + self.supervised_weight * supervised
-            output["supervised"] = supervised.item()
-        if self.l1_weight:
-            l1 = (self._run(self.generator, own_label) - image).abs().mean()
-            loss = loss + self.l1_weight * l1
-            output["g_l1"] = l1.item()
-        return {"loss": update(engine, self.g_optimizer, "loss", loss)} | output, fake_image, fake_label
-
-    def _update_discriminators(
+    def _generator_losses(
         self,
-        engine: Engine,
-        label: torch.Tensor,
-        image: torch.Tensor,
-        fake_label: torch.Tensor,
-        fake_image: torch.Tensor,
-    ) -> dict[str, float]:
-        # 5. Discriminators: real towards 1, new and older generated ones towards 0.
-        loss = image.new_zeros(())
-        for discriminator, real, fake in (
-            (self.image_discriminator, image, self.image_pool(fake_image)),
-            (self.label_discriminator, label, self.label_pool(fake_label)),
-        ):
-            d_real, d_fake = self._run(discriminator, torch.cat([real, fake])).chunk(2)
-            loss = loss + (least_squares(d_real, True) + least_squares(d_fake, False)) / 2
-        return {"d_loss": update(engine, self.d_optimizer, "d_loss", loss)}
+        labels: torch.Tensor,
+        images: torch.Tensor,
+        own_labels: torch.Tensor,
+        fakes: list[tuple[torch.Tensor, torch.Tensor]],
+        output: dict[str, float],
+    ) -> Iterator[torch.Tensor]:
+        for share, label, image, own_label in split(self.accumulate, labels, images, own_labels):
+            # a. Translate in both directions, and fool both discriminators.
+            fake_image = self._run(self.generator, label)
+            read = self._run(self.reverse, image)
+            fake_label = self._label_map(read)
+            fakes.append((fake_image.detach(), fake_label.detach()))
+            judged = (self.image_discriminator, fake_image), (self.label_discriminator, fake_label)
+            terms = {
+                "g_adversarial": sum(least_squares(self._run(d, fake), True, for_generator=True) for d, fake in judged)
+            }
+
+            # b. Come back: image -> label map -> image, label map -> image -> label map.
+            terms["cycle_image"] = (self._run(self.generator, fake_label) - image).abs().mean()
+            terms["cycle_label"] = self._compare(self._read_back(fake_image), label)
+            loss = terms["g_adversarial"] + self.cycle_weight * (terms["cycle_image"] + terms["cycle_label"])
+
+            # c. Options that know the label maps of the images.
+            if self.supervised_weight:
+                terms["supervised"] = self._compare(read, own_label)
+                loss = loss + self.supervised_weight * terms["supervised"]
+            if self.l1_weight:
+                terms["g_l1"] = (self._run(self.generator, own_label) - image).abs().mean()
+                loss = loss + self.l1_weight * terms["g_l1"]
+            tally(output, share, terms)
+            yield share * loss
+
+    def _discriminator_losses(
+        self, labels: torch.Tensor, images: torch.Tensor, fakes: list[tuple[torch.Tensor, torch.Tensor]]
+    ) -> Iterator[torch.Tensor]:
+        parts = zip(split(self.accumulate, labels, images), fakes, strict=True)
+        for (share, label, image), (fake_image, fake_label) in parts:
+            loss = image.new_zeros(())
+            for discriminator, real, fake in (
+                (self.image_discriminator, image, self.image_pool(fake_image)),
+                (self.label_discriminator, label, self.label_pool(fake_label)),
+            ):
+                d_real, d_fake = self._run(discriminator, torch.cat([real, fake])).chunk(2)
+                loss = loss + (least_squares(d_real, True) + least_squares(d_fake, False)) / 2
+            yield share * loss
 
     def _run(self, network: nn.Module, x: torch.Tensor) -> torch.Tensor:
         with autocast(x.device, self.precision):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -21,6 +21,8 @@ __all__ = [
     "finish",
     "frozen",
     "one_hot",
+    "split",
+    "tally",
     "update",
 ]
 
@@ -38,8 +40,28 @@ def one_hot(label_map: torch.Tensor, num_labels: int) -> torch.Tensor:
     return F.one_hot(label_map.movedim(1, -1).long(), num_labels).flatten(-2).movedim(-1, 1).float()
 
 
-def update(engine: Engine, optimizer: torch.optim.Optimizer, name: str, loss: torch.Tensor) -> float:
+def split(parts: int, *tensors: torch.Tensor) -> Iterator[tuple]:
+    """A batch in parts: (share of the batch, a part of each tensor), none of them empty."""
+    for chunks in zip(*(tensor.tensor_split(parts) for tensor in tensors), strict=True):
+        if len(chunks[0]):
+            yield len(chunks[0]) / len(tensors[0]), *chunks
+
+
+def tally(output: dict[str, float], share: float, values: Mapping[str, torch.Tensor | float]) -> None:
+    """Add a part's numbers to those of the batch."""
+    for name, value in values.items():
+        number = value.item() if isinstance(value, torch.Tensor) else value
+        output[name] = output.get(name, 0.0) + share * number
+
+
+def update(
+    engine: Engine, optimizer: torch.optim.Optimizer, name: str, loss: torch.Tensor | Iterable[torch.Tensor]
+) -> float:
     """One optimiser step down the gradient of a loss.
+
+    Args:
+        loss: a number, or parts that add up to it. Each part is let go before the next is asked for, so that a
+            generator of parts holds the graph of one in memory.
 
     Returns:
         The loss as a number.
@@ -47,18 +69,21 @@ def update(engine: Engine, optimizer: torch.optim.Optimizer, name: str, loss: to
     Raises:
         FloatingPointError: the loss is not finite; the weights are left as they were.
     """
-    value = loss.item()
-    if not math.isfinite(value):
-        raise FloatingPointError(
-            f"{name} is {value} in epoch {engine.state.epoch}, iteration {engine.state.iteration}. The run folder's "
-            "last.pt holds the last good state, and the same command goes on from there; if this happens again, train "
-            "with --precision fp32 or a lower learning rate in a new run folder."
-        )
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    total = 0.0
+    for part in (loss,) if isinstance(loss, torch.Tensor) else loss:
+        value = part.item()
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"{name} is {value} in epoch {engine.state.epoch}, iteration {engine.state.iteration}. The run "
+                "folder's last.pt holds the last good state, and the same command goes on from there; if this happens "
+                "again, train with --precision fp32 or a lower learning rate in a new run folder."
+            )
+        part.backward()
+        total += value
     average_gradients(optimizer)
     optimizer.step()
-    return value
+    return total
 
 
 def average_gradients(optimizer: torch.optim.Optimizer) -> None:

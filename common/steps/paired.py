@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from ignite.engine import Engine
@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from ..labels import LESION
 from ..losses import feature_matching
 from ..precision import TRAINING, autocast, checked_precision
-from .iteration import fetch, finish, frozen, one_hot, update
+from .iteration import fetch, finish, frozen, one_hot, split, tally, update
 
 __all__ = ["PairedStep"]
 
@@ -37,6 +37,8 @@ class PairedStep:
         lesion_weight: of lesion pixels in the L1 term; 1 is the paper. Lesions are 1 % of the pixels, so that a short
             training learns them last.
         feature_weight: of feature matching, for which the discriminator needs `judge`; 0 is the paper.
+        accumulate: parts that a batch is worked through in, one after the other, before each update. Above 1 each part
+            is translated twice, once for each update, so that memory holds one part at a time.
 
     A batch holds "label_map" (B, S, H, W[, D]), ids of the slice (S = 1) or of an odd number of slices around it, and
     "image" (B, 1, H, W[, D]) in [-1, 1]. Returns "loss" (the generator's),
@@ -61,6 +63,7 @@ class PairedStep:
         average: AveragedModel | None = None,
         lesion_weight: float = 1.0,
         feature_weight: float = 0.0,
+        accumulate: int = 1,
     ):
         self.generator = generator
         self.discriminator = discriminator
@@ -74,50 +77,61 @@ class PairedStep:
         self.average = average
         self.lesion_weight = lesion_weight
         self.feature_weight = feature_weight
+        self.accumulate = accumulate
 
     def __call__(self, engine: Engine, batch: Mapping) -> dict[str, float]:
         label = one_hot(fetch(engine, batch, "label_map"), self.num_labels)  # (B, S * L, H, W)
         real = fetch(engine, batch, "image")  # (B, 1, H, W)
         self.generator.train()
         self.discriminator.train()
-        with autocast(real.device, self.precision):
-            fake = self.generator(label)
-        fake = fake.float()
-        output = self._update_discriminator(engine, label, real, fake.detach()) if self.adversarial_weight else {}
-        output |= self._update_generator(engine, label, real, fake)
+        fake = self._translate(label) if self.accumulate == 1 else None
+        output: dict[str, float] = {}
+
+        # 1. Discriminator: real pairs towards 1, generated pairs towards 0.
+        if self.adversarial_weight:
+            losses = self._discriminator_losses(label, real, fake, output)
+            output["d_loss"] = update(engine, self.d_optimizer, "d_loss", losses)
+
+        # 2. Generator: fool the discriminator, stay close to the scan, look to the discriminator as the scan does.
+        with frozen(self.discriminator):
+            losses = self._generator_losses(label, real, fake, output)
+            output["loss"] = update(engine, self.g_optimizer, "loss", losses)
         if self.average is not None:
             self.average.update_parameters(self.generator)
         return finish(engine, output)
 
-    def _update_discriminator(
-        self, engine: Engine, label: torch.Tensor, real: torch.Tensor, fake: torch.Tensor
-    ) -> dict[str, float]:
-        # 1. Discriminator: real pairs towards 1, generated pairs towards 0.
-        with autocast(real.device, self.precision):
-            logits = self.discriminator(torch.cat([real, fake]), torch.cat([label, label]))
-        d_real, d_fake = logits.float().chunk(2)
-        loss = (self.adversarial_loss(d_real, True) + self.adversarial_loss(d_fake, False)) / 2
-        return {
-            "d_loss": update(engine, self.d_optimizer, "d_loss", loss),
-            "d_real": d_real.mean().item(),
-            "d_fake": d_fake.mean().item(),
-        }
+    def _translate(self, label: torch.Tensor) -> torch.Tensor:
+        with autocast(label.device, self.precision):
+            return self.generator(label).float()
 
-    def _update_generator(
-        self, engine: Engine, label: torch.Tensor, real: torch.Tensor, fake: torch.Tensor
-    ) -> dict[str, float]:
-        # 2. Generator: fool the discriminator, stay close to the scan, look to the discriminator as the scan does.
-        weight = 1 + (self.lesion_weight - 1) * self._lesion(label) if self.lesion_weight != 1 else 1
-        l1 = ((fake - real).abs() * weight).mean()
-        if not self.adversarial_weight:
-            return {"loss": update(engine, self.g_optimizer, "loss", self.l1_weight * l1), "g_l1": l1.item()}
-        with frozen(self.discriminator):
-            terms = self._judge(label, real, fake)
-            loss = self.adversarial_weight * terms["g_adversarial"] + self.l1_weight * l1
-            if self.feature_weight:
+    def _discriminator_losses(
+        self, labels: torch.Tensor, images: torch.Tensor, fake: torch.Tensor | None, output: dict[str, float]
+    ) -> Iterator[torch.Tensor]:
+        for share, label, real in split(self.accumulate, labels, images):
+            with torch.no_grad():
+                made = self._translate(label) if fake is None else fake.detach()
+            with autocast(real.device, self.precision):
+                logits = self.discriminator(torch.cat([real, made]), torch.cat([label, label]))
+            d_real, d_fake = logits.float().chunk(2)
+            tally(output, share, {"d_real": d_real.mean(), "d_fake": d_fake.mean()})
+            yield share * (self.adversarial_loss(d_real, True) + self.adversarial_loss(d_fake, False)) / 2
+
+    def _generator_losses(
+        self, labels: torch.Tensor, images: torch.Tensor, fake: torch.Tensor | None, output: dict[str, float]
+    ) -> Iterator[torch.Tensor]:
+        for share, label, real in split(self.accumulate, labels, images):
+            made = self._translate(label) if fake is None else fake
+            weight = 1 + (self.lesion_weight - 1) * self._lesion(label) if self.lesion_weight != 1 else 1
+            terms = {"g_l1": ((made - real).abs() * weight).mean()}
+            if self.adversarial_weight:
+                terms |= self._judge(label, real, made)
+            tally(output, share, terms)
+            loss = self.l1_weight * terms["g_l1"]
+            if self.adversarial_weight:
+                loss = loss + self.adversarial_weight * terms["g_adversarial"]
+            if self.feature_weight and self.adversarial_weight:
                 loss = loss + self.feature_weight * terms["g_features"]
-            value = update(engine, self.g_optimizer, "loss", loss)
-        return {"loss": value, "g_l1": l1.item(), **{name: term.item() for name, term in terms.items()}}
+            yield share * loss
 
     def _judge(self, label: torch.Tensor, real: torch.Tensor, fake: torch.Tensor) -> dict[str, torch.Tensor]:
         """What the discriminator has against the generator's images."""

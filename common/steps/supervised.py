@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..precision import TRAINING, autocast, checked_precision
-from .iteration import average_buffers, fetch, finish, update
+from .iteration import average_buffers, fetch, finish, split, update
 
 __all__ = ["SupervisedStep"]
 
@@ -25,6 +25,8 @@ class SupervisedStep:
         optimizer: of its parameters.
         loss: (logits, label) -> a number.
         precision: "fp32", "bf16" or "auto" (see `common.precision`), of the forward pass; the loss is always fp32.
+        accumulate: parts that a batch is worked through in, one after the other, before the update. Batch statistics
+            and a loss over the whole batch are then those of a part.
 
     A batch holds "image" (B, C, H, W, D) in [-1, 1] and "label" (B, 1, H, W, D). Returns "loss".
     """
@@ -35,17 +37,23 @@ class SupervisedStep:
         optimizer: Optimizer,
         loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
         precision: str = "auto",
+        accumulate: int = 1,
     ):
         self.network = network
         self.optimizer = optimizer
         self.loss = loss
         self.precision = checked_precision(precision, TRAINING)
+        self.accumulate = accumulate
 
     def __call__(self, engine: Engine, batch: Mapping) -> dict[str, float]:
         image, label = fetch(engine, batch, "image"), fetch(engine, batch, "label")
         self.network.train()
-        with autocast(image.device, self.precision):
-            logits = self.network(image)
-        loss = update(engine, self.optimizer, "loss", self.loss(logits.float(), label))
+        losses = (share * self._loss(*part) for share, *part in split(self.accumulate, image, label))
+        loss = update(engine, self.optimizer, "loss", losses)
         average_buffers(self.network)
         return finish(engine, {"loss": loss})
+
+    def _loss(self, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        with autocast(image.device, self.precision):
+            logits = self.network(image)
+        return self.loss(logits.float(), label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from ignite.engine import Engine
@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..losses import critic_loss, gradient_penalty
 from ..precision import TRAINING, autocast, checked_precision
-from .iteration import fetch, finish, frozen, update
+from .iteration import fetch, finish, frozen, split, tally, update
 
 __all__ = ["WassersteinStep"]
 
@@ -33,6 +33,7 @@ class WassersteinStep:
         precision: "fp32", "bf16" or "auto" (see `common.precision`), of the generator's forward pass; the critic and
             its penalty are always fp32.
         average: moving average of the generator, updated after it.
+        accumulate: parts that a batch is worked through in, one after the other, before each update.
 
     A batch holds "lesion" (n_critic * B, 1, H, W, D), 0 or 1. Returns "loss" (the estimated Wasserstein distance of
     real and generated masks), "c_loss" and "penalty", these three as means over the critic updates, and "g_loss".
@@ -53,6 +54,7 @@ class WassersteinStep:
         penalty_weight: float = 10.0,
         precision: str = "auto",
         average: AveragedModel | None = None,
+        accumulate: int = 1,
     ):
         self.generator = generator
         self.critic = critic
@@ -63,6 +65,7 @@ class WassersteinStep:
         self.penalty_weight = penalty_weight
         self.precision = checked_precision(precision, TRAINING)
         self.average = average
+        self.accumulate = accumulate
 
     def __call__(self, engine: Engine, batch: Mapping) -> dict[str, float]:
         lesion = fetch(engine, batch, "lesion").float()  # (n_critic * B, 1, H, W, D)
@@ -73,29 +76,34 @@ class WassersteinStep:
             )
         self.generator.train()
         self.critic.train()
-        totals = {"loss": 0.0, "c_loss": 0.0, "penalty": 0.0}
+        output: dict[str, float] = {}
 
         # 1. Critic, n_critic times: real masks up, generated masks down, slope 1 in between.
-        for part in lesion.tensor_split(self.n_critic):
-            real = torch.cat([1 - part, part], 1)  # (B, 2, H, W, D), one-hot
-            with torch.no_grad():
-                fake = self._generate(len(real), real.device)
-            real_score, fake_score = self.critic(torch.cat([real, fake])).chunk(2)
-            wasserstein = critic_loss(real_score, fake_score)
-            penalty = gradient_penalty(self.critic, real, fake)
-            totals["c_loss"] += update(engine, self.c_optimizer, "c_loss", wasserstein + self.penalty_weight * penalty)
-            totals["loss"] -= wasserstein.item()
-            totals["penalty"] += penalty.item()
+        for real in lesion.tensor_split(self.n_critic):
+            losses = self._critic_losses(real, output)
+            tally(output, 1 / self.n_critic, {"c_loss": update(engine, self.c_optimizer, "c_loss", losses)})
 
         # 2. Generator: masks that the critic scores high.
         with frozen(self.critic):
-            g_loss = -self.critic(self._generate(len(real), real.device)).mean()
-            g_value = update(engine, self.g_optimizer, "g_loss", g_loss)
+            losses = (-share * self.critic(self._generate(part)).mean() for share, part in split(self.accumulate, real))
+            output["g_loss"] = update(engine, self.g_optimizer, "g_loss", losses)
         if self.average is not None:
             self.average.update_parameters(self.generator)
-        return finish(engine, {name: total / self.n_critic for name, total in totals.items()} | {"g_loss": g_value})
+        return finish(engine, output)
 
-    def _generate(self, count: int, device: torch.device) -> torch.Tensor:
-        noise = torch.randn(count, self.latent_size, device=device)
-        with autocast(device, self.precision):
+    def _critic_losses(self, lesion: torch.Tensor, output: dict[str, float]) -> Iterator[torch.Tensor]:
+        for share, part in split(self.accumulate, lesion):
+            real = torch.cat([1 - part, part], 1)  # (B, 2, H, W, D), one-hot
+            with torch.no_grad():
+                fake = self._generate(part)
+            real_score, fake_score = self.critic(torch.cat([real, fake])).chunk(2)
+            wasserstein = critic_loss(real_score, fake_score)
+            penalty = gradient_penalty(self.critic, real, fake)
+            tally(output, share / self.n_critic, {"loss": -wasserstein, "penalty": penalty})
+            yield share * (wasserstein + self.penalty_weight * penalty)
+
+    def _generate(self, real: torch.Tensor) -> torch.Tensor:
+        """As many masks as there are real ones."""
+        noise = torch.randn(len(real), self.latent_size, device=real.device)
+        with autocast(real.device, self.precision):
             return self.generator(noise)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common.networks.patchgan import PatchDiscriminator
 from common.networks.pix2pix import UNetGenerator
@@ -187,3 +188,36 @@ def test_straight_through_gives_one_hot_values_and_the_gradient_of_the_probabili
 def test_settings_that_mean_nothing_are_refused(options):
     with pytest.raises(ValueError, match="label_loss"):
         step_of(networks(), **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"label_loss": "l1", "supervised_weight": 1.0, "l1_weight": 10.0}])
+def test_a_batch_in_parts_gives_the_updates_of_the_whole(train, options):
+    data, ends = [batch()] * 3, []
+    for accumulate in (1, 2):
+        torch.manual_seed(1)
+        shapes = {"generator": (LABELS, 1), "reverse": (1, LABELS), "image_discriminator": (1, 1)}
+        shapes["label_discriminator"] = (LABELS, 1)
+        parts = {name: nn.Conv2d(*shape, 3, padding=1) for name, shape in shapes.items()}  # no statistics of the batch
+        step = step_of(parts, accumulate=accumulate, **options)
+        step.image_pool = step.label_pool = ImagePool(0)  # what it draws depends on the order
+        for name, pair in (("g", NAMES[:2]), ("d", NAMES[2:])):
+            parameters = [p for network in pair for p in parts[network].parameters()]
+            setattr(step, f"{name}_optimizer", torch.optim.SGD(parameters, 0.01))
+        ends.append((train(step, data), [p for network in parts.values() for p in network.parameters()]))
+
+    for whole, part in zip(ends[0][0], ends[1][0]):
+        assert whole == pytest.approx(part, rel=1e-4)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ends[0][1], ends[1][1]))
+
+
+def test_the_average_follows_the_generator_that_is_published(train):
+    parts = networks()
+    average = AveragedModel(parts["generator"], multi_avg_fn=get_ema_multi_avg_fn(0.5))
+    start = [p.clone() for p in parts["generator"].parameters()]
+
+    train(step_of(parts, average=average), [batch()] * 2)
+
+    for first, mean, last in zip(start, average.module.parameters(), parts["generator"].parameters()):
+        if first.ndim > 1:  # two updates: the first is taken over, then half of the way to the second
+            assert not torch.equal(mean, first)
+            assert not torch.equal(mean, last)

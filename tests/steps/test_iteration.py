@@ -4,7 +4,7 @@ from monai.data import MetaTensor
 from monai.engines import Trainer
 from torch import nn
 
-from common.steps.iteration import fetch, frozen, one_hot, update
+from common.steps.iteration import fetch, frozen, one_hot, split, update
 
 
 def engine():
@@ -61,3 +61,29 @@ def test_frozen_lets_gradients_through_and_thaws_what_was_trainable():
     assert x.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in network.parameters())
     assert [parameter.requires_grad for parameter in network.parameters()] == [False, False, True, True]
+
+
+def test_parts_hold_a_batch_once_and_none_is_empty():
+    batch = torch.arange(5)
+
+    parts = [*split(3, batch, 2 * batch)]
+
+    assert [share for share, *_ in parts] == [0.4, 0.4, 0.2]
+    assert torch.equal(torch.cat([part for _, part, _ in parts]), batch)
+    assert all(torch.equal(double, 2 * part) for _, part, double in parts)
+    assert [len(part) for _, part, _ in split(7, batch, batch)] == [1] * 5
+
+
+def test_a_loss_in_parts_updates_once_and_as_a_whole():
+    x, updates = torch.rand(5, 3), []
+    networks = [nn.Linear(3, 1), nn.Linear(3, 1)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    optimizers = [torch.optim.SGD(network.parameters(), 0.5) for network in networks]
+    optimizers[1].register_step_post_hook(lambda *_: updates.append(1))
+
+    whole = update(engine(), optimizers[0], "loss", networks[0](x).square().mean())
+    parts = update(engine(), optimizers[1], "loss", (s * networks[1](p).square().mean() for s, p in split(2, x)))
+
+    assert parts == pytest.approx(whole)
+    assert updates == [1]
+    assert torch.allclose(networks[0].weight, networks[1].weight, atol=1e-6)

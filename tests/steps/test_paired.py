@@ -254,3 +254,29 @@ def test_loss_with_feature_matching_is_the_weighted_sum_of_its_terms(train):
 
     parts = 0.5 * output["g_adversarial"] + 3 * output["g_l1"] + 10 * output["g_features"]
     assert output["loss"] == pytest.approx(parts, rel=1e-5)
+
+
+class Judge(nn.Module):
+    """A discriminator of pairs without statistics of the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(LABELS + 1, 1, 3)
+
+    def forward(self, image, label):
+        return self.layer(torch.cat([image, label], 1))
+
+
+def test_a_batch_in_parts_gives_the_updates_of_the_whole(train):
+    data, ends = [batch()] * 3, []
+    for accumulate in (1, 2):
+        torch.manual_seed(1)
+        pair = nn.Sequential(nn.Conv2d(LABELS, 1, 3, padding=1), nn.Tanh()), Judge()
+        step = step_of(*pair, accumulate=accumulate)
+        for name, network in zip("gd", pair):
+            setattr(step, f"{name}_optimizer", torch.optim.SGD(network.parameters(), 0.05))
+        ends.append((train(step, data), [p for network in pair for p in network.parameters()]))
+
+    for whole, parts in zip(ends[0][0], ends[1][0]):
+        assert whole == pytest.approx(parts, rel=1e-4)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ends[0][1], ends[1][1]))

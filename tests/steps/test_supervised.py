@@ -48,3 +48,18 @@ def test_a_network_left_in_eval_mode_by_a_validation_trains_on(train):
     train(step_of(network, "fp32"), [batch()])
 
     assert network.training
+
+
+def test_a_batch_in_parts_gives_the_update_of_the_whole(train):
+    data = batch()
+    weights, losses = [], []
+    for accumulate in (1, 2):
+        torch.manual_seed(1)
+        network = nn.Conv3d(1, 2, 3, padding=1)
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+        step = SupervisedStep(network, optimizer, DiceCrossEntropy(batch_dice=False), "fp32", accumulate=accumulate)
+        losses.append([output["loss"] for output in train(step, [data] * 3)])
+        weights.append(network.weight)
+
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert torch.allclose(*weights, atol=1e-6)

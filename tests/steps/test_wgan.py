@@ -121,3 +121,28 @@ def test_generator_comes_to_draw_the_only_mask_there_is(train):
 def test_too_few_masks_for_the_critic_are_refused(train):
     with pytest.raises(ValueError, match="3 critic updates need as many masks per iteration, this batch holds 2"):
         train(step_of(*networks()), [{"lesion": lesions(2)}])
+
+
+def test_a_batch_in_parts_gives_the_updates_of_the_whole(train):
+    """With one mask for all noise, and a critic of the same slope everywhere, so that no draw differs."""
+
+    class Mask(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logits = nn.Parameter(torch.randn(1, 2, *SIZE))
+
+        def forward(self, noise):
+            return self.logits.softmax(1).expand(len(noise), -1, -1, -1, -1)
+
+    data, ends = [{"lesion": lesions(6)}] * 3, []
+    for accumulate in (1, 2):
+        torch.manual_seed(1)
+        pair = Mask(), nn.Sequential(nn.Flatten(), nn.Linear(2 * SIZE[0] * SIZE[1] * SIZE[2], 1))
+        step = step_of(*pair, n_critic=2, accumulate=accumulate)
+        for name, network in zip("gc", pair):
+            setattr(step, f"{name}_optimizer", torch.optim.SGD(network.parameters(), 0.01))
+        ends.append((train(step, data), [p for network in pair for p in network.parameters()]))
+
+    for whole, parts in zip(ends[0][0], ends[1][0]):
+        assert whole == pytest.approx(parts, rel=1e-4, abs=1e-5)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ends[0][1], ends[1][1]))
