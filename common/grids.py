@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 
 __all__ = [
+    "axes_of",
     "PAPER_SIZE", "grid_affine", "spacing_of", "voxel_ml", "minimum_lesion_voxels", "read_volume", "write_volume",
 ]  # fmt: skip
 
@@ -27,6 +28,11 @@ def grid_affine(size: tuple[int, int, int]) -> np.ndarray:
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = BOX_START + spacing / 2
     return affine
+
+
+def axes_of(affine: np.ndarray, size: tuple[int, int, int]) -> list[np.ndarray]:
+    """Coordinates of the voxels' centres along x, y and z, in mm, of a grid that is neither turned nor sheared."""
+    return [affine[axis, 3] + affine[axis, axis] * np.arange(n) for axis, n in enumerate(size)]
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:

@@ -19,6 +19,7 @@ from .report.folder import Section, StudyFolder
 from .report.sets import fidelity, intensities, masks
 from .report.tables import losses, provenance, scores
 from .report.texture import texture
+from .report.translators import translators
 
 __all__ = ["write_report"]
 
@@ -26,6 +27,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 PARTS: tuple[tuple[str, str, Callable[[StudyFolder, Section], None]], ...] = (
     ("examples", "Example cases", examples),
+    ("translators", "Translators", translators),
     ("fidelity", "Synthetic lesions are really there", fidelity),
     ("masks", "Masks of the lesion GAN against held-out masks", masks),
     ("intensities", "Intensity histograms", intensities),

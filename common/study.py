@@ -1,7 +1,8 @@
 """A study: from data to scored arms. What is in `scripts/studies/*.json` becomes stages that need one another.
 
-Stages: data, segmenter of the baseline arm, lesion GAN, lesion masks, translator, synthetic sets, the other arms'
-segmenters, test scores. Each stage can be stopped and goes on; a finished one is not run again.
+Stages: data, segmenter of the baseline arm, lesion GAN, lesion masks, translators, synthetic sets, the other arms'
+segmenters, test scores. Each stage can be stopped and goes on; a finished one is not run again. A study whose masks are
+a library's needs no lesion GAN.
 """
 
 from __future__ import annotations
@@ -62,17 +63,19 @@ def load_study(path: str | Path, scale: str | None = None, real_data: str | None
         raise ValueError(
             f"{path} needs real brains and lesion masks: set REAL_DATA=DIR (README.md, 'Real brains and masks')."
         )
-    library = [entry for entry in study.get("variants", {}).values() if entry.get("masks") == "library"]
+    made = [study["images"], *study.get("variants", {}).values()]
+    library = [entry for entry in made if entry.get("masks") == "library"]
     if library and not real_data:
-        raise ValueError(f'{path}: a variant takes "masks": "library", for which set REAL_DATA=DIR (README.md).')
+        raise ValueError(f'{path}: a synthetic set takes "masks": "library", for which set REAL_DATA=DIR (README.md).')
     if real_data:
         anatomies, masks = Path(real_data) / "anatomies", sorted(Path(real_data).glob("*lesion_masks.npz"))
         if not anatomies.is_dir() or not masks:
             raise FileNotFoundError(f"REAL_DATA={real_data}: expected anatomies/ and *lesion_masks.npz in it.")
         study["data"] |= {"anatomies": str(anatomies), "lesions": str(masks[0])}
-        study["lesion_wgan"]["settings"] |= {"mask_library": str(masks[0]), "size": study["data"]["size"]}
-        for variant in library:
-            variant["masks"] = str(masks[0])
+        if "lesion_wgan" in study:
+            study["lesion_wgan"]["settings"] |= {"mask_library": str(masks[0]), "size": study["data"]["size"]}
+        for entry in library:
+            entry["masks"] = str(masks[0])
     return study
 
 
@@ -101,9 +104,20 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
     """The stages of a study in the order in which they run.
 
     Raises:
-        ValueError: an arm names a synthetic set that the study does not make.
+        ValueError: an arm names a synthetic set that the study does not make, a set or a translator one that it does
+            not train, a set no masks where none are drawn.
     """
     folder, sets = Path(folder), synthetic_sets(study)
+    if "lesion_wgan" not in study and any("masks" not in choice for choice in sets.values()):
+        raise ValueError(f'study {study["name"]!r}: without "lesion_wgan" every synthetic set must name its "masks".')
+    trained = list(study["translators"])
+    for name, part in [*sets.items(), *study["translators"].items()]:
+        key = "translator" if name in sets else "pretrained"
+        if part.get(key) not in (None, *trained):
+            raise ValueError(
+                f'study {study["name"]!r}: {name!r} has "{key}": {part[key]!r}; its `translators` are '
+                f"{', '.join(trained)}."
+            )
     for arm, choice in study["arms"].items():
         if choice.get("synthetic") not in (None, *sets):
             raise ValueError(
@@ -113,13 +127,13 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
     baseline, first_seed = study["baseline"], study["seeds"][0]
     fixed_segmenter = (baseline, first_seed)
     arms = [(arm, seed) for seed in study["seeds"] for arm in study["arms"]]
-    arms.sort(key=lambda run: run != fixed_segmenter)  # first: the translator is selected by it
+    arms.sort(key=lambda run: run != fixed_segmenter)  # first: the translators are selected by it
+    masks = [_gan_stage(study, folder), _masks_stage(study, folder)] if "lesion_wgan" in study else []
     return [
         _data_stage(study, folder),
         _segmenter_stage(study, folder, *arms[0]),
-        _gan_stage(study, folder),
-        _masks_stage(study, folder),
-        _translator_stage(study, folder, fixed_segmenter),
+        *masks,
+        *(_translator_stage(study, folder, name, fixed_segmenter) for name in trained),
         *(_images_stage(study, folder, name) for name in sets),
         *(_segmenter_stage(study, folder, *run) for run in arms[1:]),
         *(_evaluate_stage(folder, *run) for run in arms),
@@ -129,7 +143,8 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
 def synthetic_sets(study: dict) -> dict[str, dict]:
     """{folder name: settings of `synthesize_images`} of the study's synthetic sets.
 
-    The first, "synthetic", is made as "images" says; each entry of "variants" changes some of it.
+    The first, "synthetic", is made as "images" says; each entry of "variants" changes some of it. "translator" names
+    the one that makes it; without it, the study's first does.
     """
     images = study["images"]
     variants = {f"synthetic_{name}": images | changes for name, changes in study.get("variants", {}).items()}
@@ -166,24 +181,32 @@ def _data_stage(study: dict, folder: Path) -> Stage:
 
 
 def _gan_stage(study: dict, folder: Path) -> Stage:
-    return _train_stage(study, folder, "lesion_wgan", study["lesion_wgan"], {}, ("data",))
+    part = {"bundle": "lesion_wgan", **study["lesion_wgan"]}
+    return _train_stage(study, folder, "lesion_wgan", part, {}, ("data",))
 
 
-def _translator_stage(study: dict, folder: Path, segmenter: tuple[str, int]) -> Stage:
-    """The translator's weights are selected by the Dice of a segmenter that saw clinical cases only."""
-    part, extra = study["translator"], {"segmenter": str(_run(folder, *segmenter))}
-    return _train_stage(study, folder, part["bundle"], part, extra, ("data", _train_name(*segmenter)))
+def _translator_stage(study: dict, folder: Path, name: str, segmenter: tuple[str, int]) -> Stage:
+    """The translator's weights are selected by the Dice of a segmenter that saw clinical cases only.
+
+    With "pretrained" it goes on from another translator of the study.
+    """
+    part, extra = study["translators"][name], {"segmenter": str(_run(folder, *segmenter))}
+    needs = ("data", _train_name(*segmenter))
+    if "pretrained" in part:
+        extra["pretrained"] = str(folder / "runs" / part["pretrained"])
+        needs += (f"train {part['pretrained']}",)
+    return _train_stage(study, folder, name, part, extra, needs)
 
 
-def _train_stage(study: dict, folder: Path, bundle: str, part: dict, extra: dict, needs: tuple[str, ...]) -> Stage:
+def _train_stage(study: dict, folder: Path, name: str, part: dict, extra: dict, needs: tuple[str, ...]) -> Stage:
     settings = {
         "dataset_dir": str(folder / "data"),
-        "output_dir": str(folder / "runs" / bundle),
+        "output_dir": str(folder / "runs" / name),
         "seed": study["seeds"][0],
         **part["settings"],
         **extra,
     }
-    return Stage(f"train {bundle}", settings, lambda: train(bundle, part["overlays"], **settings), needs)
+    return Stage(f"train {name}", settings, lambda: train(part["bundle"], part["overlays"], **settings), needs)
 
 
 def _masks_stage(study: dict, folder: Path) -> Stage:
@@ -192,15 +215,16 @@ def _masks_stage(study: dict, folder: Path) -> Stage:
 
 
 def _images_stage(study: dict, folder: Path, name: str) -> Stage:
-    bundle = study["translator"]["bundle"]
+    choice = dict(synthetic_sets(study)[name])
+    translator = choice.pop("translator", next(iter(study["translators"])))
     settings = {
-        "bundle": bundle,
-        "model": str(folder / "runs" / bundle),
+        "bundle": study["translators"][translator]["bundle"],
+        "model": str(folder / "runs" / translator),
         "data": str(folder / "data"),
         "masks": str(folder / "masks"),
-        **synthetic_sets(study)[name],
+        **choice,
     }
-    needs = (f"train {bundle}", "draw masks")
+    needs = (f"train {translator}", *(["draw masks"] if "masks" not in choice else []))
     return Stage(f"make {name}", settings, lambda: synthesize_images(out=folder / name, **settings), needs)
 
 

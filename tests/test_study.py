@@ -48,11 +48,11 @@ def test_the_fixed_segmenter_is_trained_before_the_translator_on_no_other_cases(
     todo = stages(study, tmp_path)
     names = [stage.name for stage in todo]
     first = f"train {study['baseline']} seed {study['seeds'][0]}"
-    translator = f"train {study['translator']['bundle']}"
-    assert names.index(first) < names.index(translator)
     by_name = {stage.name: stage.settings for stage in todo}
-    assert by_name[first]["clinical_cases"] == by_name[translator]["clinical_cases"]
-    assert by_name[translator]["segmenter"] == by_name[first]["output_dir"]
+    for translator in (f"train {name}" for name in study["translators"]):
+        assert names.index(first) < names.index(translator)
+        assert by_name[first]["clinical_cases"] == by_name[translator]["clinical_cases"]
+        assert by_name[translator]["segmenter"] == by_name[first]["output_dir"]
 
 
 @pytest.mark.parametrize("name", ["demo", "benchmark"])
@@ -97,6 +97,39 @@ def test_a_variant_takes_the_masks_of_the_library(tmp_path):
     assert by_name["make synthetic"].settings["masks"] == str(tmp_path / "masks")
     with pytest.raises(ValueError, match='"masks": "library".*REAL_DATA=DIR'):
         load_study(path)
+
+
+def test_a_set_is_made_by_the_translator_that_it_names_or_by_the_first(tmp_path):
+    study = load_study(DEMO)
+    study["translators"]["spade"] = {"bundle": "spade_itm", "overlays": ["demo"], "settings": {"clinical_cases": 12}}
+    study["translators"]["tuned"] = {**study["translators"]["spade"], "pretrained": "spade"}
+    study["variants"] = {"other": {"translator": "tuned"}}
+    by_name = {stage.name: stage for stage in stages(study, tmp_path)}
+
+    first, other = by_name["make synthetic"], by_name["make synthetic_other"]
+    assert (first.settings["bundle"], other.settings["bundle"]) == ("pix2pix_itm", "spade_itm")
+    assert other.settings["model"] == str(tmp_path / "runs" / "tuned") == by_name["train tuned"].settings["output_dir"]
+    assert other.needs == ("train tuned", "draw masks")
+    assert by_name["train tuned"].settings["pretrained"] == by_name["train spade"].settings["output_dir"]
+    assert "train spade" in by_name["train tuned"].needs
+    assert "pretrained" not in by_name["train spade"].settings
+
+    study["variants"]["other"]["translator"] = "spadee"
+    with pytest.raises(ValueError, match="'synthetic_other' has \"translator\": 'spadee'; its .* are pix2pix"):
+        stages(study, tmp_path)
+
+
+def test_a_study_whose_masks_are_a_librarys_trains_no_gan(tmp_path):
+    study = load_study(DEMO)
+    del study["lesion_wgan"]
+    with pytest.raises(ValueError, match='without "lesion_wgan" every synthetic set must name its "masks"'):
+        stages(study, tmp_path)
+
+    study["images"]["masks"] = "library.npz"
+    by_name = {stage.name: stage for stage in stages(study, tmp_path)}
+    assert not {"train lesion_wgan", "draw masks"} & set(by_name)
+    assert by_name["make synthetic"].needs == ("train pix2pix_itm",)
+    assert by_name["make synthetic"].settings["masks"] == "library.npz"
 
 
 def test_an_arm_that_names_no_synthetic_set_is_refused(tmp_path):

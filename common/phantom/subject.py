@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..datalists import SPLITS
-from ..grids import PAPER_SIZE, grid_affine, minimum_lesion_voxels, voxel_ml, write_volume
+from ..grids import PAPER_SIZE, axes_of, grid_affine, minimum_lesion_voxels, voxel_ml, write_volume
 from ..labels import PARENCHYMA
 from ..mask_library import MaskLibrary, read_masks
 from ..preprocessing.intensity import scale_intensity
@@ -184,8 +184,7 @@ def _draw_field(rng, recipe: Recipe, subject: Subject, brain: Brain, attempt: in
 
 def _describe(lesion: np.ndarray, anatomy: np.ndarray, size: tuple[int, int, int]) -> dict:
     """Side and territory of a library mask, measured: bilateral if the smaller side holds over 5 %."""
-    affine = grid_affine(size)
-    axes = [affine[axis, 3] + affine[axis, axis] * np.arange(n) for axis, n in enumerate(size)]
+    axes = axes_of(grid_affine(size), size)
     left = float(lesion[axes[0] < 0].sum() / lesion.sum())
     territories = np.bincount(territory_map(anatomy, axes)[lesion > 0], minlength=len(TERRITORIES) + 1)[1:]
     side = "left" if left > 0.95 else "right" if left < 0.05 else "bilateral"

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from ..grids import BOX_LENGTH, BOX_START, grid_affine
+from ..grids import BOX_LENGTH, BOX_START, axes_of, grid_affine
 from .anatomy import DEPTHS, Brain
 from .fields import interpolation_matrix, outer, smooth_field
 from .mni import MNI_AFFINE, MNI_SHAPE
@@ -68,7 +68,7 @@ class FineGrid:
             centres = affine[axis, 3] + affine[axis, axis] * np.arange(count)
             offsets = ((np.arange(samples) + 0.5) / samples - 0.5) * thickness[axis]
             self.axes.append((centres[:, None] + offsets).ravel())
-        self.centre_axes = [affine[axis, 3] + affine[axis, axis] * np.arange(n) for axis, n in enumerate(self.size)]
+        self.centre_axes = axes_of(affine, self.size)
         self.in_plane = tuple(float(spacing[axis] / self.per_voxel[axis]) for axis in (0, 1))
 
     @property

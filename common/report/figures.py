@@ -77,29 +77,43 @@ def strips(panels: Sequence[tuple[str, dict[str, Sequence[float]]]], colours: di
 
 
 def mask_distributions(sets: dict[str, list[dict]], colours: dict[str, str]) -> Figure:
-    """Volume, components and side of sets of masks, {name: `mask_features` of each mask}, beside each other."""
-    sides, most = ("left", "right", "bilateral"), 6
+    """Volume, components and side of sets of masks, {name: `mask_features` of each mask}, beside each other.
+
+    Where masks have a "territory" and a "nearest_dice" (`common.mask_comparison`), these have panels as well.
+    """
+    most = 6
+    parts = [*map(str, range(1, most)), f"{most}+"]
+    kinds = {"components": parts, "side": ["left", "right", "bilateral"], "territory": ["MCA", "VB", "PCA", "ACA"]}
+    first = next(iter(sets.values()))[0]
+    kinds = {key: names for key, names in kinds.items() if key in first}
+    curves = {"volume_ml": "volume (ml)", "nearest_dice": "Dice with the nearest training mask"}
+    curves = {key: label for key, label in curves.items() if key in first}
     with plt.rc_context(STYLE):
-        figure, (volume, components, side) = plt.subplots(1, 3, figsize=(10, 3.1))
-        width = 0.8 / len(sets)
-        for place, (name, masks) in enumerate(sets.items()):
-            style = {"color": colours[name], "label": f"{name} (n = {len(masks)})"}
-            offset = (place - (len(sets) - 1) / 2) * width
-            ordered = np.sort([mask["volume_ml"] for mask in masks])
-            volume.step(ordered, np.arange(1, len(ordered) + 1) / len(ordered), where="post", lw=1.8, **style)
-            counts = np.array([min(mask["components"], most) for mask in masks])
-            shares = [(counts == k).mean() for k in range(1, most + 1)]
-            components.bar(np.arange(most) + offset, shares, width, **style)
-            found = np.array([mask["side"] for mask in masks])
-            side.bar(np.arange(3) + offset, [(found == k).mean() for k in sides], width, **style)
-        volume.set(xscale="log", xlabel="volume (ml)", ylabel="share of masks up to this volume", title="volume")
-        volume.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        components.set(xlabel="separate parts", ylabel="share of masks", title="components")
-        components.set_xticks(range(most), [*map(str, range(1, most)), f"{most}+"])
-        side.set(ylabel="share of masks", title="side")
-        side.set_xticks(range(3), sides)
-        side.legend(loc="upper right")
-        side.set_ylim(0, 1)
+        count = len(kinds) + len(curves)
+        figure, axes = plt.subplots(1, count, figsize=(10 / 3 * count, 3.1))
+        for ax, (key, label) in zip(axes, curves.items()):
+            for name, masks in sets.items():
+                ordered = np.sort([mask[key] for mask in masks])
+                heights = np.arange(1, len(ordered) + 1) / len(ordered)
+                ax.step(ordered, heights, where="post", lw=1.8, color=colours[name])
+            ax.set(xlabel=label, ylabel="share of masks up to this")
+        axes[0].set(xscale="log", title="volume")
+        axes[0].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        for ax, (key, names) in zip(axes[len(curves) :], kinds.items()):
+            width = 0.8 / len(sets)
+            for place, (name, masks) in enumerate(sets.items()):
+                values = [mask[key] for mask in masks]
+                values = [parts[min(value, most) - 1] for value in values] if key == "components" else values
+                shares = [values.count(kind) / len(values) for kind in names]
+                offset = (place - (len(sets) - 1) / 2) * width
+                ax.bar(
+                    np.arange(len(names)) + offset, shares, width, color=colours[name],
+                    label=f"{name} (n = {len(masks)})",
+                )  # fmt: skip
+            ax.set(ylabel="share of masks", title=key)
+            ax.set_xticks(range(len(names)), names)
+        axes[-1].legend(loc="upper right")
+        axes[-1].set_ylim(0, 1)
         return figure
 
 

@@ -104,6 +104,9 @@ def _recovered(study: StudyFolder, section: Section, panels: list) -> None:
 
 def masks(study: StudyFolder, section: Section) -> None:
     """Masks drawn by the GAN against those it was not trained on."""
+    if library := study.settings.get("images", {}).get("masks"):
+        section.notes.append(f"This study takes its masks from {library}: no GAN draws any.")
+        return
     files = sorted((study.path / "masks").glob("mask_*.nii.gz"))
     if not files:
         raise FileNotFoundError("the masks of the lesion GAN (masks/)")
