@@ -185,7 +185,7 @@ def items(
         dataset_dir: folder of a data set.
         split: training, validation or test.
         needs: image, label, anatomy. A lesion-free case has no "label" key; the transforms paint an empty mask then.
-        lesions_only: leave out cases without a lesion mask.
+        lesions_only: leave out real cases without a lesion mask.
         clinical_cases: of the stroke cohort, only the first so many cases with a lesion (file order is a seeded draw,
             so smaller sets are nested in larger ones); the normal cohort stays.
         synthetic_dir: a synthetic data set whose cases are appended, with source "synthetic" instead of "real".
@@ -208,7 +208,7 @@ def items(
         if synthetic.size != dataset.size:
             raise ValueError(f"{synthetic.folder}: grid {synthetic.size}, but {path} has {dataset.size}.")
         refuse_foreign_donors(dataset, synthetic)
-        cases = cases + synthetic.select("training", has_lesion=True if lesions_only else None)
+        cases = cases + synthetic.select("training")
     if not cases:
         what = "cases with a lesion" if lesions_only else "cases"
         raise ValueError(

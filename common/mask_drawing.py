@@ -13,20 +13,25 @@ from torch import nn
 from tqdm import tqdm
 
 from .bundles import load_network, read_settings, sha256
+from .datalists import fingerprint
 from .fidelity import mask_features
-from .grids import grid_affine, minimum_lesion_voxels, write_volume
+from .grids import grid_affine, minimum_lesion_voxels, spacing_of, write_volume
 from .lesions import lesion_items
 from .placement import MAXIMUM_ATTEMPTS
 from .resumable import begin_folder, refuse_count, write_json
 from .translation import default_device
 
-__all__ = ["draw_masks", "latent", "latent_items"]
+__all__ = ["draw_masks", "first_attempts", "latent", "latent_items"]
 
 THRESHOLD = 0.5
 BATCH_SIZE = 16
 BLOCK = 16  # masks that share their candidates, 16 for each
 NEAR_MM = 10.0
 SELECTIONS = ("training", "none")
+TARGET = 10_000  # keeps its random numbers apart from those of the latents
+
+Key = tuple[int, int, int]
+"""Seed, number and attempt: what a latent is drawn from."""
 
 
 class TrainingMasks(NamedTuple):
@@ -46,11 +51,21 @@ def latent_items(seed: int, count: int, latent_size: int) -> list[dict]:
     return [{"image": latent(seed, number, 0, latent_size)} for number in range(1, count + 1)]
 
 
+def first_attempts(model: str | Path, seed: int, count: int) -> list[np.ndarray]:
+    """First attempts at masks 1 to `count` that are large enough, bool (H, W, D): what the GAN draws, unselected."""
+    network = load_network(model, "lesion_wgan", default_device())
+    masks = _generate(network, [(seed, number, 0) for number in range(1, count + 1)])
+    smallest = minimum_lesion_voxels(grid_affine(masks.shape[1:]))
+    return [mask for mask in masks if mask.sum() >= smallest]
+
+
 def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, select: str = "none") -> Path:
     """Draw lesion masks from the GAN into a folder: `mask_00001.nii.gz` ... and `masks.json`.
 
     A mask comes from the latent of (seed, its number, attempt), the first that gives enough voxels (paper: 20 at
-    128x128x32). The sizes of those that did not are logged in `masks.json`.
+    128x128x32); with `select`, from that of any number and attempt of its block. masks.json logs the latent of each
+    mask ("latents") and what was rejected: the sizes of those too small before it, or, of the 256 candidates of its
+    block, how many were too small, how many lay elsewhere and how many nobody took.
 
     Args:
         model: run folder of `lesion_wgan`.
@@ -66,7 +81,8 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, select
         `out`.
 
     Raises:
-        ValueError: `out` holds something else, or the GAN draws masks that are too small, and next to no others.
+        ValueError: `out` holds something else, the GAN draws masks that are too small, and next to no others, or the
+            data set that it was trained on has changed since.
     """
     model, out = Path(model), Path(out)
     refuse_count(count)
@@ -85,27 +101,38 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, select
             "size": list(size),
             "threshold": THRESHOLD,
             "select": select,
+            "selected_by": _training_fingerprint(settings) if select == "training" else None,
         },
-        {"model": str(model), "affine": affine.tolist(), "minimum_voxels": minimum, "count": 0, "rejected": {}},
+        {
+            "model": str(model),
+            "affine": affine.tolist(),
+            "minimum_voxels": minimum,
+            "count": 0,
+            "rejected": {},
+            "latents": {},
+        },
     )
     header["count"] = max(count, header["count"])
     write_json(out / "masks.json", header)
 
     names = {number: f"mask_{number:05d}" for number in range(1, header["count"] + 1)}
     pending = [number for number, name in names.items() if not (out / f"{name}.nii.gz").is_file()]
-    wanted = _training_masks(settings) if select == "training" else None
+    wanted = _training_masks(settings) if select == "training" and pending else None
     rejected: dict[int, list[int]] = {number: [] for number in pending}
     with tqdm(total=len(names), initial=len(names) - len(pending), desc="lesion masks", unit="mask") as bar:
         while pending:
             if wanted is None:
                 accepted = _first_large_enough(network, seed, pending, rejected, minimum, model)
+                log = {names[number]: rejected[number] for number in accepted if rejected[number]}
             else:
-                accepted = _most_alike(network, seed, pending, wanted, minimum, model)
+                accepted, counts = _most_alike(network, seed, pending, wanted, minimum, model)
+                log = {names[number]: counts for number in accepted}
             # The log comes first, so that no finished mask lacks its entry.
-            header["rejected"] |= {names[number]: rejected[number] for number in accepted if rejected[number]}
-            header["rejected"] = dict(sorted(header["rejected"].items()))
+            latents = {names[number]: key for number, (key, _) in accepted.items()}
+            for entry, new in (("rejected", log), ("latents", latents)):
+                header[entry] = dict(sorted((header[entry] | new).items()))
             write_json(out / "masks.json", header)
-            for number, mask in accepted.items():
+            for number, (_, mask) in accepted.items():
                 write_volume(out / f"{names[number]}.nii.gz", mask.astype(np.uint8), affine)
             pending = [number for number in pending if number not in accepted]
             bar.update(len(accepted))
@@ -114,7 +141,7 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, select
 
 def _first_large_enough(
     network: nn.Module, seed: int, pending: list[int], rejected: dict[int, list[int]], minimum: int, model: Path
-) -> dict[int, np.ndarray]:
+) -> dict[int, tuple[Key, np.ndarray]]:
     """Next attempts at some of the pending masks; those that are large enough. Logs the others in `rejected`."""
     current = pending[:BATCH_SIZE]
     tries = BATCH_SIZE // len(current)
@@ -122,12 +149,12 @@ def _first_large_enough(
     masks = _generate(network, keys)
     accepted = {}
     for number, candidates in zip(current, masks.reshape(len(current), tries, *masks.shape[1:])):
-        voxels = candidates.sum((1, 2, 3))
+        voxels, attempt = candidates.sum((1, 2, 3)), len(rejected[number])
         enough = np.flatnonzero(voxels >= minimum)
         first = enough[0] if len(enough) else tries
         rejected[number] += voxels[:first].tolist()
         if len(enough):
-            accepted[number] = candidates[first]
+            accepted[number] = (seed, number, attempt + int(first)), candidates[first]
         elif len(rejected[number]) >= MAXIMUM_ATTEMPTS:
             raise ValueError(
                 f"{model}: {len(rejected[number])} masks in a row have fewer than {minimum} voxels. Look at its "
@@ -138,11 +165,15 @@ def _first_large_enough(
 
 def _most_alike(
     network: nn.Module, seed: int, pending: list[int], wanted: TrainingMasks, minimum: int, model: Path
-) -> dict[int, np.ndarray]:
-    """The pending masks of one block. Each takes, in the order of their numbers, what is nearest and still there."""
+) -> tuple[dict[int, tuple[Key, np.ndarray]], dict[str, int]]:
+    """The pending masks of one block, and how many candidates were left.
+
+    Each takes, in the order of their numbers, what is nearest and still there.
+    """
     first = (pending[0] - 1) // BLOCK * BLOCK + 1
     numbers = range(first, first + BLOCK)
-    candidates = _generate(network, [(seed, number, attempt) for number in numbers for attempt in range(BLOCK)])
+    keys = [(seed, number, attempt) for number in numbers for attempt in range(BLOCK)]
+    candidates = _generate(network, keys)
     voxels = candidates.sum((1, 2, 3))
     inside = candidates[:, wanted.region].sum(1)
     free = np.flatnonzero((voxels >= minimum) & (2 * inside >= voxels)).tolist()
@@ -154,15 +185,20 @@ def _most_alike(
     shapes = dict(zip(free, _shapes(candidates[free])))
     accepted = {}
     for number in numbers:
-        target = np.random.default_rng([seed, number]).choice(wanted.shapes)
+        target = np.random.default_rng([seed, number, TARGET]).choice(wanted.shapes)
         chosen = min(free, key=lambda index: np.abs(shapes[index] - target).sum())
         free.remove(chosen)
-        accepted[number] = candidates[chosen]
-    return {number: mask for number, mask in accepted.items() if number in pending}
+        accepted[number] = keys[chosen], candidates[chosen]
+    counts = {
+        "too small": int((voxels < minimum).sum()),
+        "elsewhere": int(((voxels >= minimum) & (2 * inside < voxels)).sum()),
+        "not taken": len(free),
+    }
+    return {number: found for number, found in accepted.items() if number in pending}, counts
 
 
 @torch.inference_mode()
-def _generate(network: nn.Module, keys: Sequence[tuple[int, int, int]]) -> np.ndarray:
+def _generate(network: nn.Module, keys: Sequence[Key]) -> np.ndarray:
     """Masks (len(keys), H, W, D), bool. The batch always has one size: kernels that round differently for another size
     would make a mask depend on how many are drawn with it."""
     device = next(network.parameters()).device
@@ -176,6 +212,22 @@ def _generate(network: nn.Module, keys: Sequence[tuple[int, int, int]]) -> np.nd
     return np.concatenate(masks)
 
 
+def _training_fingerprint(settings: dict) -> str:
+    """What tells the masks that a GAN was trained on: a hash of the library's file, or of the data set and its splits.
+
+    A folder of masks is told by its name. A data set must be what it was.
+    """
+    if library := settings.get("mask_library"):
+        return sha256(Path(library)) if Path(library).is_file() else str(library)
+    found = fingerprint(settings["dataset_dir"])
+    if found != settings["dataset"]:
+        raise ValueError(
+            f"{settings['dataset_dir']}: its cases or splits are not those that the GAN was trained on, so that masks "
+            "like its training masks could be like held-out ones. Restore the data set, or train the GAN again."
+        )
+    return found
+
+
 def _training_masks(settings: dict) -> TrainingMasks:
     """Of the masks that a GAN was trained on, from the settings of its run."""
     names = ("size", "dataset_dir", "mask_library", "clinical_cases")
@@ -184,7 +236,7 @@ def _training_masks(settings: dict) -> TrainingMasks:
     lesions = masks.any(0)
     if settings.get("flip"):
         lesions |= lesions[::-1]
-    spacing = np.abs(np.diag(grid_affine(tuple(settings["size"])))[:3])
+    spacing = spacing_of(grid_affine(tuple(settings["size"])))
     return TrainingMasks(_shapes(masks), ndimage.distance_transform_edt(~lesions, sampling=spacing) <= NEAR_MM)
 
 

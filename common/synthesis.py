@@ -20,6 +20,7 @@ from .labels import LESION
 from .mask_drawing import draw_masks, latent_items
 from .painting import added_signal, paint_on_scan
 from .placement import MaskPool, MaskQueue, Placement, place_lesion, read_pool
+from .prediction import read_image
 from .resumable import begin_folder, refuse_count, write_json
 from .sampling import derive_seed
 from .translation import default_device, translate_volume
@@ -28,6 +29,7 @@ __all__ = ["choose_donors", "draw_masks", "latent_items", "place_lesion", "synth
 
 CHOICES = ("auto", "none")
 BACKGROUNDS = ("translated", "scan")
+APPEARANCE = 10_000  # keeps its random numbers apart from those of the GAN's latents, (seed, number, attempt)
 
 
 def choose_donors(dataset: Dataset, donors: str | Sequence[str]) -> list[Case]:
@@ -86,7 +88,7 @@ def synthesize_images(
             volume (`common.appearance`); "none" leaves what the translator made.
         background: "translated", the whole image is the translator's, as in the paper; or "scan", the donor's own scan,
             onto which what the lesion adds to the translation is painted (`common.painting`). Then `brightness` is the
-            lesion's.
+            lesion's; without masks the scans stay as they are, examples of no lesion.
         donors: see `choose_donors`.
 
     Returns:
@@ -105,7 +107,7 @@ def synthesize_images(
         raise ValueError(f"--background {background!r} is not known; expected one of {BACKGROUNDS}.")
     chosen = choose_donors(dataset, donors)
     if background == "scan":
-        _refuse_unpaintable(chosen, masks)
+        _refuse_unpaintable(chosen)
     count = len(chosen) if count is None else count
     refuse_count(count)
     settings = read_settings(model)["settings"]
@@ -158,19 +160,23 @@ def synthesize_images(
             continue
         label_map = placement.label_map if placement else anatomy
         noise_seed = derive_seed(seed, number)
-        image = translate(label_map, seed=noise_seed)
-        healthy = translate(anatomy, seed=noise_seed) if uneven or background == "scan" else None
-        rng = np.random.default_rng([seed, number])
+        scan = read_image(donor, (dataset.size, dataset.affine)) if background == "scan" else None
+        image = translate(label_map, seed=noise_seed) if placement or scan is None else scan
+        healthy = translate(anatomy, seed=noise_seed) if placement and (uneven or scan is not None) else None
+        rng = np.random.default_rng([seed, number, APPEARANCE])
         lesion_ml = placement.voxels_after * dataset.voxel_ml if placement else 0.0
         target = choose_appearance(targets, lesion_ml, rng) if targets else None
         given = None
-        if background == "scan":
-            added = added_signal(image, healthy, label_map, anatomy)
-            image, given = paint_on_scan(
-                read_volume(donor.image)[0], anatomy, label_map, added, target,
-                unevenness=uneven, rng=rng, spacing=dataset.spacing, **wanted,
-            )  # fmt: skip
-        elif target:
+        if scan is not None and placement:
+            try:
+                added = added_signal(image, healthy, label_map, anatomy)
+                image, given = paint_on_scan(
+                    scan, anatomy, label_map, added, target,
+                    unevenness=uneven, rng=rng, spacing=dataset.spacing, **wanted,
+                )  # fmt: skip
+            except ValueError as error:
+                raise ValueError(f"donor {donor.subject}, case {number}: {error}") from error
+        elif scan is None and target:
             image, given = apply_appearance(
                 image, label_map, target, rng=rng, healthy=healthy, spacing=dataset.spacing, **wanted
             )
@@ -188,6 +194,7 @@ def synthesize_images(
             **_lesion_entry(placement, pool, dataset),
             "bundle": bundle,
             "model_sha256": model_hash,
+            "background": background,
             "seeds": {"seed": seed, "case": number, "translator_noise": noise_seed},
             "appearance": given,
             "versions": header["versions"],
@@ -218,9 +225,7 @@ def _read_anatomy(donor: Case, dataset: Dataset) -> np.ndarray:
     return anatomy.astype(np.uint8)
 
 
-def _refuse_unpaintable(donors: list[Case], masks: str | Path | None) -> None:
-    if masks is None:
-        raise ValueError("--background scan paints lesions onto the donors' scans: give it --masks.")
+def _refuse_unpaintable(donors: list[Case]) -> None:
     for donor in donors:
         if donor.label is not None:
             raise ValueError(
@@ -244,17 +249,25 @@ def _lesion_entry(placement: Placement | None, pool: MaskPool | None, dataset: D
 
 
 def _dataset_header(dataset: Dataset, synthesis: dict) -> dict:
+    origin = dataset.header["name"]
+    description = f"Synthetic DWI by {synthesis['bundle']} from training donors of {origin}."
+    if synthesis["background"] == "scan":
+        description = (
+            f"Lesions by {synthesis['bundle']}, painted onto the own scans of training donors of {origin}: as personal "
+            "as those scans, for privacy and licence."
+        )
     return {
-        "name": f"{dataset.header['name']}, synthetic ({synthesis['bundle']})",
-        "description": f"Synthetic DWI by {synthesis['bundle']} from training donors of {dataset.header['name']}.",
+        "name": f"{origin}, synthetic ({synthesis['bundle']})",
+        "description": description,
         "licence": dataset.header.get("licence"),
         "simulated": dataset.simulated,
         "synthetic": True,
         "size": dataset.size,
         "affine": dataset.affine,
         "intensity": {"range": [-1, 1]},
-        "bundle": synthesis["bundle"],
-        "model_sha256": synthesis["model_sha256"],
+        **{
+            key: synthesis[key] for key in ("bundle", "model_sha256", "background", "noise", "brightness", "unevenness")
+        },
     }
 
 

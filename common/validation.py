@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from ignite.engine import Engine
-from monai.metrics import SSIMMetric
+from monai.metrics.regression import compute_ssim_and_cs
 from monai.networks.utils import eval_mode
 from monai.utils import convert_to_numpy
 
@@ -28,6 +28,7 @@ from .texture import texture, texture_ratios
 __all__ = ["LesionValidation", "SegmentationValidation", "TranslationValidation"]
 
 RANGE = 2.0  # of an image, [-1, 1]
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels, the usual Gaussian
 GREY, RED, LABELS = "gray", "magma", "nipy_spectral"
 
 
@@ -65,7 +66,7 @@ class TranslationValidation:
     """What a translator makes of real validation maps, batch "label_map", "anatomy", "image" (1, 1, H, W, D).
 
     val_l1: mean absolute difference in the brain. val_psnr: peak signal to noise ratio there, in dB. val_ssim:
-    structural similarity of the slices, background aside. val_contrast_gap: difference of the lesion contrast to that
+    structural similarity of the slices there. val_contrast_gap: difference of the lesion contrast to that
     of the real image, in standard deviations of the tissue. val_recovered_dice: Dice of a fixed segmenter on the
     translated image against the painted lesion, if there is a segmenter; val_recovered_gap: how far that is from its
     Dice on the real image, so that lesions which are easier to find than real ones are no merit.
@@ -136,10 +137,16 @@ class TranslationValidation:
 
 
 def _ssim(fake: np.ndarray, real: np.ndarray, brain: np.ndarray) -> float:
-    """Mean over the slices with brain, both images (H, W, D) with the same background."""
-    pair = [np.where(brain, image, -1).astype(np.float32)[:, :, brain.any((0, 1))] for image in (fake, real)]
-    slices = [torch.from_numpy(image).movedim(2, 0)[:, None] for image in pair]  # (D, 1, H, W)
-    return float(SSIMMetric(spatial_dims=2, data_range=RANGE)(*slices).mean())
+    """Mean over the brain's voxels, of slices (H, W, D) whose background is the same."""
+    margin = SSIM_WINDOW // 2
+    stacks = []
+    for image in (fake, real):
+        slices = np.pad(np.where(brain, image, -1).astype(np.float32), [(margin, margin)] * 2 + [(0, 0)], "edge")
+        stacks.append(torch.from_numpy(slices).movedim(2, 0)[:, None])  # (D, 1, H, W)
+    similarity, _ = compute_ssim_and_cs(
+        *stacks, spatial_dims=2, data_range=RANGE, kernel_size=[SSIM_WINDOW] * 2, kernel_sigma=[SSIM_SIGMA] * 2
+    )
+    return float(similarity[:, 0].movedim(0, 2)[torch.from_numpy(brain)].mean())
 
 
 class LesionValidation:

@@ -38,7 +38,7 @@ def make_study(
     add_synthetic(folder, make_dataset, dataset)
     add_masks(folder, dataset)
     add_run(folder, "lesion_wgan", "lesion_wgan", dataset, {"c_loss": -1, "g_loss": 1, "val_ks": 0.4})
-    add_run(folder, "pix2pix_itm", "pix2pix_itm", dataset, {"d_loss": 0.4, "g_l1": 0.2, "val_recovered_dice": 0.5})
+    add_translator(folder, "pix2pix_itm", dataset, {"d_loss": 0.4, "g_l1": 0.2, "val_recovered_dice": 0.5})
     for seed in seeds:
         for arm in ARMS:
             add_segmenter(folder, arm, seed, dataset)
@@ -51,6 +51,7 @@ def make_study(
 def start_study(folder: Path, seeds=(1, 2, 3)) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     study = {"name": "fabricated", "title": "A study of numbers <made up>", "arms": ARMS, "baseline": "clinical"}
+    study["translators"] = {"pix2pix_itm": {"bundle": "pix2pix_itm", "overlays": ["demo"], "settings": {}}}
     (folder / "study.json").write_text(json.dumps({**study, "seeds": list(seeds)}))
     return folder
 
@@ -98,11 +99,23 @@ def add_segmenter(folder: Path, arm: str, seed: int, dataset: Dataset) -> None:
     path = add_run(
         folder, f"{arm}_seed{seed}", "stroke_unet", dataset, {"loss": 0.6, "val_loss": 0.7, "val_dice": 0.1}, settings
     )
-    parser = ConfigParser()
-    parser.read_config(str(BUNDLES / "stroke_unet" / "configs" / "inference.json"))
-    parser.update({"channels": CHANNELS, "dropout": 0.0})
     torch.manual_seed(seed)
-    torch.save({"model": parser.get_parsed_content("network_def").state_dict()}, path / "model.pt")
+    add_weights(path, "stroke_unet", {"channels": CHANNELS, "dropout": 0.0})
+
+
+def add_translator(folder: Path, name: str, dataset: Dataset, losses: dict[str, float]) -> Path:
+    settings = {"num_labels": 29, "filters": 4}
+    path = add_run(folder, name, "pix2pix_itm", dataset, losses, settings)
+    add_weights(path, "pix2pix_itm", settings | {"size": list(dataset.size)})
+    return path
+
+
+def add_weights(run: Path, bundle: str, settings: dict) -> None:
+    """Random ones, of the network that the bundle's inference.json describes with these settings."""
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLES / bundle / "configs" / "inference.json"))
+    parser.update(settings)
+    torch.save({"model": parser.get_parsed_content("network_def").state_dict()}, run / "model.pt")
 
 
 def add_scores(folder: Path, arm: str, seed: int, dataset: Dataset, gain: float) -> None:

@@ -16,6 +16,7 @@ from synthetic_world import (
 )
 
 from common import mask_drawing
+from common.datalists import fingerprint
 from common.grids import grid_affine, read_volume, write_volume
 from common.synthesis import draw_masks, latent_items
 
@@ -95,6 +96,7 @@ def like(monkeypatch, *voxels, parts=1, region=None):
     shapes = np.log([(volume, parts) for volume in voxels])
     masks = mask_drawing.TrainingMasks(shapes, np.ones(SIZE, bool) if region is None else region)
     monkeypatch.setattr(mask_drawing, "_training_masks", lambda settings: masks)
+    monkeypatch.setattr(mask_drawing, "_training_fingerprint", lambda settings: "as it was")
 
 
 def test_masks_take_after_the_volumes_of_the_training_masks_if_told_to(tmp_path, runs, monkeypatch):
@@ -174,3 +176,30 @@ def test_training_masks_are_those_of_the_run_mirrored_if_it_mirrored_them(tmp_pa
     assert plain.region[lesion > 0].all()
     assert not plain.region[::-1][lesion > 0].any()
     np.testing.assert_array_equal(mirrored.region, plain.region | plain.region[::-1])
+
+
+def test_masks_are_not_selected_by_a_data_set_that_has_changed_since_the_training(dataset_copy, runs, tmp_path):
+    gan = runs[0]
+    path = gan / "settings.json"
+    content = json.loads(path.read_text())
+    content["settings"] |= {"dataset_dir": str(dataset_copy), "dataset": "of another split"}
+    path.write_text(json.dumps(content))
+
+    with pytest.raises(ValueError, match="not those that the GAN was trained on.*could be like held-out ones"):
+        draw_masks(gan, 2, seed=3, out=tmp_path / "masks", select="training")
+
+    content["settings"]["dataset"] = fingerprint(str(dataset_copy))
+    assert mask_drawing._training_fingerprint(content["settings"]) == fingerprint(str(dataset_copy))
+
+
+def test_selected_masks_say_which_latent_they_come_from_and_what_was_not_taken(tmp_path, runs, monkeypatch):
+    like(monkeypatch, 30, 60)
+    draw_masks(runs[0], 18, seed=3, out=tmp_path / "masks", select="training")
+
+    log = json.loads((tmp_path / "masks" / "masks.json").read_text())
+    keys = [tuple(key) for key in log["latents"].values()]
+    assert len(set(keys)) == len(keys) == 18
+    for name, key in log["latents"].items():
+        mask = mask_drawing._generate(Blobs().eval(), [tuple(key)])[0]
+        np.testing.assert_array_equal(read_volume(tmp_path / "masks" / f"{name}.nii.gz")[0] > 0, mask)
+    assert all(sum(counts.values()) == 240 for counts in log["rejected"].values())

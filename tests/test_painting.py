@@ -77,7 +77,39 @@ def test_a_lesion_gets_the_strength_of_the_reference(brain, rng):
     image, entry = paint_on_scan(scan, anatomy, label_map, added, TARGET, rng=rng, **(QUIET | {"brightness": True}))
 
     assert lesion_strength(image, label_map, SPACING) == pytest.approx(0.8, abs=0.03)
-    assert entry == {"reference": "a", "strength": {"target": 0.8, "own": pytest.approx(1)}}
+    assert entry["strength"]["reached"] == pytest.approx(lesion_strength(image, label_map, SPACING))
+    assert entry["strength"]["factor"] == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.parametrize("uneven", [0.0, 0.3])
+@pytest.mark.parametrize("strength", [0.3, 0.5])
+def test_the_strength_is_reached_in_tissue_that_differs_from_what_is_around_and_with_an_uneven_lesion(
+    brain, rng, strength, uneven
+):
+    """A lesion of the white matter, in cortex a third brighter."""
+    anatomy, label_map, scan, lesioned, healthy = brain
+    anatomy[2:14, 4:19, 1:5] = 3
+    anatomy[6:12, 8:15, 2:4] = 1
+    label_map = np.where(label_map == LESION, LESION, anatomy).astype(np.uint8)
+    scan = scan + 0.33 * (anatomy == 3)
+    added = added_signal(lesioned, healthy, label_map, anatomy)
+    target = TARGET._replace(strength=strength, unevenness=uneven)
+    wanted = QUIET | {"brightness": True, "unevenness": uneven > 0}
+
+    for _ in range(5):
+        image, entry = paint_on_scan(scan, anatomy, label_map, added, target, rng=rng, **wanted)
+        assert lesion_strength(image, label_map, SPACING) == pytest.approx(strength, abs=0.06)
+        assert entry["strength"]["target"] == strength
+
+
+def test_a_strength_out_of_reach_is_not_forced(brain, rng):
+    anatomy, label_map, scan, lesioned, healthy = brain
+    added = 0.01 * added_signal(lesioned, healthy, label_map, anatomy)
+
+    _, entry = paint_on_scan(scan, anatomy, label_map, added, TARGET, rng=rng, **(QUIET | {"brightness": True}))
+
+    assert entry["strength"]["factor"] == 4.0
+    assert entry["strength"]["reached"] < 0.1 < entry["strength"]["target"]
 
 
 def test_a_lesion_gets_the_unevenness_and_the_image_the_noise_of_the_reference(brain, rng):
@@ -99,6 +131,17 @@ def test_a_reference_whose_strength_is_unknown_leaves_the_translators(brain, rng
     added = added_signal(lesioned, healthy, label_map, anatomy)
     unknown = TARGET._replace(strength=float("nan"))
 
-    image, _ = paint_on_scan(scan, anatomy, label_map, added, unknown, rng=rng, **(QUIET | {"brightness": True}))
+    image, entry = paint_on_scan(scan, anatomy, label_map, added, unknown, rng=rng, **(QUIET | {"brightness": True}))
 
     np.testing.assert_array_equal(image, paint(scan, anatomy, added))
+    assert (entry["strength"]["target"], entry["strength"]["factor"]) == (None, 1.0)
+
+
+def test_without_white_matter_nothing_is_painted(brain):
+    anatomy, _, _, lesioned, healthy = brain
+    cortex = np.where(anatomy > 0, 3, 0)
+
+    with pytest.raises(ValueError, match="no white matter .* brighter than the background"):
+        added_signal(lesioned, healthy, cortex, cortex)
+    with pytest.raises(ValueError, match="no white matter"):
+        paint(np.full(SIZE, -1.0), anatomy, np.zeros(SIZE))

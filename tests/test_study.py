@@ -103,7 +103,7 @@ def test_a_set_is_made_by_the_translator_that_it_names_or_by_the_first(tmp_path)
     study = load_study(DEMO)
     study["translators"]["spade"] = {"bundle": "spade_itm", "overlays": ["demo"], "settings": {"clinical_cases": 12}}
     study["translators"]["tuned"] = {**study["translators"]["spade"], "pretrained": "spade"}
-    study["variants"] = {"other": {"translator": "tuned"}}
+    study["variants"]["other"] = {"translator": "tuned"}
     by_name = {stage.name: stage for stage in stages(study, tmp_path)}
 
     first, other = by_name["make synthetic"], by_name["make synthetic_other"]

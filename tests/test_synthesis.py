@@ -18,7 +18,7 @@ from synthetic_world import (
 
 from common import synthesis
 from common.datalists import read_dataset
-from common.grids import read_volume
+from common.grids import read_volume, write_volume
 from common.labels import PARENCHYMA, inject
 from common.noise import noise_level
 from common.synthesis import synthesize_images
@@ -195,9 +195,57 @@ def test_a_scan_with_a_lesion_of_its_own_is_no_background(tmp_path, world):
         synthesize_images(out=tmp_path / "synthetic", background="scan", donors="all", **world)
 
 
-def test_a_background_without_masks_is_refused(tmp_path, world):
-    with pytest.raises(ValueError, match="give it --masks"):
-        synthesize_images(out=tmp_path / "synthetic", background="scan", **(world | {"masks": None}))
+def test_a_background_without_masks_is_the_scan_as_it_is(tmp_path, world):
+    synthesize_images(out=tmp_path / "synthetic", background="scan", **(world | {"masks": None}))
+
+    made, donors = read_dataset(tmp_path / "synthetic"), {c.subject: c for c in read_dataset(world["data"]).cases}
+    assert not any(case.label for case in made.cases)
+    for case in made.cases:
+        scan = read_volume(donors[case.source["donor"]].image)[0]
+        np.testing.assert_array_equal(read_volume(case.image)[0], scan)
+
+
+def test_what_a_set_is_made_of_stands_in_it(tmp_path, world):
+    made = read_dataset(synthesize_images(out=tmp_path / "synthetic", background="scan", **world))
+
+    assert {case.source["background"] for case in made.cases} == {"scan"}
+    assert (made.header["background"], made.header["noise"]) == ("scan", "auto")
+    assert "own scans of training donors" in made.header["description"]
+    whole = read_dataset(synthesize_images(out=tmp_path / "whole", **world))
+    assert "own scans" not in whole.header["description"]
+
+
+def spoil(path, change):
+    voxels, affine = read_volume(path)
+    write_volume(path, *change(voxels.copy(), affine))
+
+
+def shifted(voxels, affine):
+    affine = affine.copy()
+    affine[0, 3] += 30
+    return voxels, affine
+
+
+def hollow(voxels, affine):
+    voxels[3, 3, 3] = np.nan
+    return voxels, affine
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("image", shifted, "normal0"),
+        ("image", hollow, "normal0 holds NaN"),
+        ("anatomy", lambda v, a: (np.where(v > 0, 3, 0).astype(np.uint8), a), "donor normal0, case 1: no white matter"),
+    ],
+)
+def test_a_scan_that_cannot_be_painted_on_is_refused_by_name(tmp_path, world, file, change, message):
+    donor = next(case for case in read_dataset(world["data"]).cases if case.subject == "normal0")
+    spoil(getattr(donor, file), change)
+
+    with pytest.raises(ValueError, match=message):
+        synthesize_images(out=tmp_path / "synthetic", background="scan", **world)
+    assert not list((tmp_path / "synthetic").glob("sidecars/*"))
 
 
 def test_held_out_donor_is_refused(tmp_path, world):

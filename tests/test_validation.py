@@ -83,6 +83,15 @@ def test_image_metrics_look_at_the_brain_alone(dataset, case, monkeypatch):
     assert shifted["val_psnr"] == pytest.approx(20 * np.log10(2 / 0.1), abs=1e-3)
     assert noisy["val_ssim"] < shifted["val_ssim"] < 1
 
+    # A larger field of view is no merit.
+    wide = {
+        key: torch.nn.functional.pad(v, (0, 0, 9, 9, 9, 9), value=-1 if key == "image" else 0)
+        for key, v in case.items()
+    }
+    fake = np.pad(np.where(brain, real + 0.1, -1), [(9, 9), (9, 9), (0, 0)], constant_values=-1)
+    monkeypatch.setattr("common.validation.translate_volume", lambda *args, **view: fake)
+    assert step(engine(), wide)["val_ssim"] == pytest.approx(shifted["val_ssim"], abs=1e-4)
+
 
 def test_texture_is_measured_against_the_real_image_when_asked_for(dataset, case):
     plain, asked = (

@@ -40,6 +40,7 @@ class Resume:
         partners: names in `state` that start from last.pt of the run `pretrained`: networks that were trained against
             one another and are of use together only, such as those of CycleGAN. None: model.pt starts `publish`.
         state: everything with a state_dict that the next epoch depends on: networks, optimisers, pools, ...
+        alike: settings that must be those of `pretrained`, since they say what its weights mean.
         keep_last: how many epochs' weights to keep (100 in the paper's protocol).
         save_seconds: time between two writings of last.pt; a killed run repeats at most that much.
     """
@@ -60,13 +61,14 @@ class Resume:
         pretrained: str | None = None,
         trained: torch.nn.Module | None = None,
         partners: Sequence[str] = (),
+        alike: Sequence[str] = (),
     ):
         self.folder = Path(output_dir)
         self.bundle, self.settings, self.seed = bundle, json.loads(json.dumps(settings)), seed
         self.history, self.key_metric, self.mode = history, key_metric, mode
         self.publish, self.trained, self.state = publish, trained, dict(state)
         self.keep_last, self.save_seconds, self.pretrained = keep_last, save_seconds, pretrained
-        self.partners = tuple(partners)
+        self.partners, self.alike = tuple(partners), tuple(alike)
         self.rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
         self._saved_at = time.monotonic()
 
@@ -107,6 +109,11 @@ class Resume:
             raise ValueError(
                 f"{self.folder} holds a run of {found['bundle']}, not of {self.bundle}. Use another folder."
             )
+        if unknown := sorted(set(self.settings) - set(found["settings"])):
+            raise ValueError(
+                f"{self.folder} holds a run of a version that did not know {', '.join(unknown)}. Go on with it by that "
+                "version (its commit is in environment.json), or give another --output_dir to begin a new one."
+            )
         keys = sorted(set(found["settings"]) | set(self.settings))
         changed = [
             f"{key}: {found['settings'].get(key)!r} -> {self.settings.get(key)!r}"
@@ -137,6 +144,14 @@ class Resume:
         if not path.is_file():
             raise FileNotFoundError(f"--pretrained {run}: no model.pt there. Give the folder of a finished run.")
         weights = torch.load(path, map_location="cpu", weights_only=True)["model"]
+        if self.alike:
+            found = json.loads(path.with_name("settings.json").read_text())["settings"]
+            for key in self.alike:
+                if found.get(key) != self.settings[key]:
+                    raise ValueError(
+                        f"--pretrained {run}: was trained with {key} {found.get(key)!r}, this run has "
+                        f"{self.settings[key]!r}: its networks speak another language. Give --{key} {found.get(key)}."
+                    )
         last = path.with_name("last.pt")
         if self.partners and not last.is_file():
             raise FileNotFoundError(f"--pretrained {run}: no last.pt there, which holds {', '.join(self.partners)}.")
@@ -144,6 +159,8 @@ class Resume:
             for network in filter(None, () if self.partners else (self.publish, self.trained)):
                 network.load_state_dict(weights)
             state = torch.load(last, map_location="cpu", weights_only=True)["state"] if self.partners else {}
+            if lacking := [name for name in self.partners if name not in state]:
+                raise ValueError(f"--pretrained {last}: holds no {', '.join(lacking)}. Train it with this version.")
             for name in self.partners:
                 self.state[name].load_state_dict(state[name])
         except RuntimeError as error:

@@ -28,6 +28,8 @@ def examples(study: StudyFolder, section: Section) -> None:
     if not drawn or not clinical:
         section.missing.append("synthetic and clinical training cases with a lesion")
         return
+    twins = {case: _twins(study, case) for case in drawn}
+    shared = set.intersection(*(set(found) for found in twins.values()))
     rows = []
     for case, volume in drawn.items():
         # Without replacement while there are enough, so that the column shows different patients.
@@ -36,7 +38,8 @@ def examples(study: StudyFolder, section: Section) -> None:
         anatomy, lesion, image = (read_volume(path)[0] for path in (case.anatomy, case.label, case.image))
         stroke, stroke_lesion = read_volume(match.image)[0], read_volume(match.label)[0]
         z, stroke_z = _slice(lesion), _slice(stroke_lesion)
-        images = {"synthetic DWI": image, **_twins(study, case)}
+        others = {name: read_volume(twin.image)[0] for name, twin in twins[case].items() if name in shared}
+        images = {"synthetic DWI": image, **others}
         rows.append(
             {
                 "anatomy": anatomy[:, :, z],
@@ -62,17 +65,16 @@ def examples(study: StudyFolder, section: Section) -> None:
     )
 
 
-def _twins(study: StudyFolder, case: Case) -> dict[str, np.ndarray]:
-    """{name: image} of the same lesion in the same donor in other synthetic sets."""
+def _twins(study: StudyFolder, case: Case) -> dict[str, Case]:
+    """{name: case} of the same lesion in the same donor in other synthetic sets."""
+    origin = [case.source.get(key) for key in ("donor", "mask")]
+    if None in origin:
+        return {}
     found = {}
     for name, dataset in study.synthetic_sets.items():
         twin = next((other for other in dataset.cases if other.subject == case.subject), None)
-        if (
-            name != "synthetic"
-            and twin
-            and all(twin.source.get(key) == case.source.get(key) for key in ("donor", "mask"))
-        ):
-            found[name] = read_volume(twin.image)[0]
+        if name != "synthetic" and twin and [twin.source.get(key) for key in ("donor", "mask")] == origin:
+            found[name] = twin
     return found
 
 

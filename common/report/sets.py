@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from ..datalists import Case, Dataset
 from ..fidelity import QUARTILES, contrast_of, ks_distances, mask_features, mean_ks, recovered_dice, tissue_sd
 from ..grids import grid_affine, read_volume, spacing_of
 from ..lesions import lesion_items
+from ..mask_drawing import first_attempts
 from . import figures, pictures
 from .folder import Section, StudyFolder, Table
 
@@ -29,10 +31,9 @@ def fidelity(study: StudyFolder, section: Section) -> None:
     """Lesion contrast and recovered Dice, of each synthetic set against the real images."""
     spread, real = tissue_sd(study.data), study.real_word
     sets = {real: study.data, **study.synthetic_sets}
-    sets = {name: contrast_of(_first(dataset), spread) for name, dataset in sets.items()}
+    sets = _filled({name: contrast_of(_first(dataset), spread) for name, dataset in sets.items()}, "contrast", section)
     panels = [("lesion contrast (SD of the tissue)", sets)]
-    if not all(sets.values()):
-        section.missing.append("lesion contrast: no case of one set has an anatomy and a lesion")
+    if real not in sets or len(sets) < 2:
         return
     quartiles = {name: np.percentile(values, QUARTILES) for name, values in sets.items()}
     gaps = {name: values - quartiles[real] for name, values in quartiles.items() if name != real}
@@ -77,8 +78,8 @@ def _recovered(study: StudyFolder, section: Section, panels: list) -> None:
     found = {study.real_word: recovered_dice(network, study.data, MOST_CASES, "validation")}
     for name, dataset in study.synthetic_sets.items():
         found[name] = recovered_dice(network, dataset, MOST_CASES)
-    if not all(found.values()):
-        section.missing.append("recovered Dice: one set has no case with a lesion")
+    found = _filled(found, "recovered Dice", section)
+    if study.real_word not in found or len(found) < 2:
         return
     panels.append(("recovered Dice", found))
     numbers = {name: {**_numbers(values), "mean": float(np.mean(values))} for name, values in found.items()}
@@ -114,12 +115,19 @@ def masks(study: StudyFolder, section: Section) -> None:
     size, library = tuple(settings["size"]), settings.get("mask_library")
     affine = grid_affine(size)
     volumes = {"GAN": [read_volume(file)[0] > 0 for file in files]}
+    log = json.loads((study.path / "masks" / "masks.json").read_text())
+    if log.get("select") == "training":
+        volumes["GAN, unselected"] = first_attempts(study.path / "runs" / "lesion_wgan", log["seed"], len(files))
+        section.notes.append(
+            "These masks were chosen among the GAN's by what the first two columns measure (--select training). The "
+            "GAN's own distributions are those of the unselected masks: the first attempts at the same numbers."
+        )
     for name, split in (("held out", "validation"), ("training", "training")):
         limit = settings.get("clinical_cases") if split == "training" else None
         items = lesion_items(split, size, str(study.path / "data"), library, limit)
         volumes[name] = [item["lesion"][0].numpy() > 0 for item in items]
     sets = {name: [mask_features(mask, affine) for mask in masks] for name, masks in volumes.items()}
-    pairs = {"GAN - held out": ("GAN", "held out"), "training - held out": ("training", "held out")}
+    pairs = {f"{name} - held out": (name, "held out") for name in sets if name != "held out"}
     distances = {
         name: {**ks_distances(sets[a], sets[b]), "mean": mean_ks(sets[a], sets[b])} for name, (a, b) in pairs.items()
     }
@@ -133,7 +141,7 @@ def masks(study: StudyFolder, section: Section) -> None:
             "Distance of distributions (0 alike, 1 apart)",
             ["masks", *keys],
             [[name, *(f"{row[key]:.3f}" for key in keys)] for name, row in distances.items()],
-            "Kolmogorov-Smirnov statistic of volume and number of components; total variation of side. The second line "
+            "Kolmogorov-Smirnov statistic of volume and number of components; total variation of side. The last line "
             "is what two samples of true masks of these numbers differ by: less cannot be asked of the GAN.",
         ),
         Table(
@@ -145,6 +153,7 @@ def masks(study: StudyFolder, section: Section) -> None:
     ]  # fmt: skip
     colours = {
         "GAN": figures.SET_COLOURS["synthetic"],
+        "GAN, unselected": "#E8B48C",
         "held out": figures.SET_COLOURS["stroke"],
         "training": "#7F7F7F",
     }
@@ -221,6 +230,12 @@ def intensities(study: StudyFolder, section: Section) -> None:
         "Voxels of the brain (paper, Fig. 5). Lines: mean over cases; bands: quartiles over cases. The right panel "
         "shows the same on a logarithmic scale, where lesions are.",
     )
+
+
+def _filled(sets: dict[str, Sequence], what: str, section: Section) -> dict[str, Sequence]:
+    """Sets with something to measure; the others are named on the page."""
+    section.missing += [f"{what} of {name}: no case with an anatomy and a lesion" for name, v in sets.items() if not v]
+    return {name: values for name, values in sets.items() if values}
 
 
 def _first(dataset: Dataset) -> Dataset:

@@ -22,11 +22,14 @@ def texture(study: StudyFolder, section: Section) -> None:
         name: [entry for entry in found if all(np.isfinite(values).all() for values in entry)]
         for name, found in sets.items()
     }
-    if not all(sets.values()):
-        section.missing.append("texture: no case of one set has an anatomy with enough tissue")
+    section.missing += [
+        f"texture of {name}: no anatomy with enough tissue" for name, found in sets.items() if not found
+    ]
+    sets = {name: found for name, found in sets.items() if found}
+    if study.real_word not in sets or len(sets) < 2:
         return
     means = {name: _mean(found) for name, found in sets.items()}
-    ratios = {name: texture_ratios(means[name], means[study.real_word]) for name in study.synthetic_sets}
+    ratios = {name: texture_ratios(means[name], means[study.real_word]) for name in sets if name != study.real_word}
     section.numbers = {
         **{name: {"n": len(sets[name]), **mean._asdict()} for name, mean in means.items()},
         "share": ratios,

@@ -65,6 +65,8 @@ class PairedStep:
         feature_weight: float = 0.0,
         accumulate: int = 1,
     ):
+        if feature_weight and not adversarial_weight:
+            raise ValueError("feature_weight needs a discriminator that learns: set adversarial_weight above 0.")
         self.generator = generator
         self.discriminator = discriminator
         self.g_optimizer = g_optimizer

@@ -88,6 +88,13 @@ def test_fine_tuning_starts_from_all_four_networks(run, dataset, tmp_path):
 
 
 @pytest.mark.slow
+def test_fine_tuning_keeps_the_language_of_the_label_maps(run, dataset, tmp_path):
+    knobs = {**SMALL, "label_loss": "l1", "straight_through": False, "dataset_dir": str(dataset)}
+    with pytest.raises(ValueError, match="was trained with label_loss 'balanced', this run has 'l1'"):
+        train("cyclegan_itm", ("demo", "keep_lesion"), output_dir=str(tmp_path), pretrained=str(run), **knobs)
+
+
+@pytest.mark.slow
 def test_synthesis_takes_a_run(run, dataset, tmp_path):
     assert list(torch.load(run / "model.pt", weights_only=True)) == ["model"]
     out = synthesize_images("cyclegan_itm", run, dataset, seed=1, out=tmp_path, noise="none", brightness="none")

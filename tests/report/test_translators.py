@@ -3,13 +3,10 @@ import json
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import ConfigParser
-from study_fixture import BUNDLES, add_run, start_study
+from study_fixture import SIZE, add_translator, start_study
 
 from common.report.folder import Section, StudyFolder
 from common.report.translators import translators
-
-NETWORK = {"num_labels": 29, "filters": 4, "size": [16, 32, 8]}
 
 
 @pytest.fixture
@@ -19,14 +16,10 @@ def folder(tmp_path, make_dataset):
     study = json.loads((path / "study.json").read_text())
     part = {"bundle": "pix2pix_itm", "overlays": [], "settings": {}}
     (path / "study.json").write_text(json.dumps({**study, "translators": {"plain": part, "other": part}}))
-    data = make_dataset(path / "data", tuple(NETWORK["size"]), {"normal": 1, "training": 1, "validation": 1, "test": 1})
-    run = add_run(path, "plain", "pix2pix_itm", data, {}, NETWORK)
+    counts = {"normal": 1, "training": 1, "validation": 1, "test": 1}
+    run = add_translator(path, "plain", make_dataset(path / "data", SIZE, counts), {})
     losses = {"epoch": [1, 2, 3, 4], "val_l1": [0.4, 0.3, None, 0.2], "val_recovered_gap": [0.3, 0.1, None, 0.2]}
     pd.DataFrame(losses).to_csv(run / "losses.csv", index=False)
-    parser = ConfigParser()
-    parser.read_config(str(BUNDLES / "pix2pix_itm" / "configs" / "inference.json"))
-    parser.update(NETWORK)
-    torch.save({"model": parser.get_parsed_content("network_def").state_dict()}, run / "model.pt")
     (path / "stages.jsonl").write_text(json.dumps({"stage": "train plain", "seconds": 90.0, "peak_gb": 1.0}) + "\n")
     return path
 
@@ -41,8 +34,6 @@ def test_a_translator_is_shown_by_the_epoch_that_was_chosen(folder, tmp_path):
     weights = torch.load(folder / "runs" / "plain" / "model.pt")["model"]
     trained = {name: w for name, w in weights.items() if not name.endswith(("running_mean", "running_var", "tracked"))}
     assert row["parameters"] == sum(weight.numel() for weight in trained.values())
-    table = section.tables[0]
-    assert dict(zip(table.columns, table.rows[0])) | {"epoch": "2", "minutes": "1.5", "L1": "0.300"} == dict(
-        zip(table.columns, table.rows[0])
-    )
+    shown = dict(zip(section.tables[0].columns, section.tables[0].rows[0]))
+    assert (shown["epoch"], shown["minutes"], shown["L1"]) == ("2", "1.5", "0.300")
     assert section.missing == ["the translator other"]

@@ -280,3 +280,8 @@ def test_a_batch_in_parts_gives_the_updates_of_the_whole(train):
     for whole, parts in zip(ends[0][0], ends[1][0]):
         assert whole == pytest.approx(parts, rel=1e-4)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ends[0][1], ends[1][1]))
+
+
+def test_feature_matching_without_a_discriminator_that_learns_is_refused():
+    with pytest.raises(ValueError, match="set adversarial_weight above 0"):
+        step_of(*networks(), feature_weight=1.0, adversarial_weight=0.0)
