@@ -64,8 +64,9 @@ def test_items_name_files_and_leave_out_the_label_of_lesion_free_cases(dataset):
     listed = items(str(dataset), "training", ("image", "label", "anatomy"))
 
     assert {item["source"] for item in listed} == {"real"}
-    # Of a set every case is wanted, with or without a lesion.
-    assert sorted("label" in item for item in listed[4:]) == [False, False, True, True]
+    assert [("label" in item) for item in listed] == [True] * 4 + [False] * 4
+    assert all(Path(item["anatomy"]).is_file() for item in listed)
+    assert len(items(str(dataset), "training", lesions_only=True)) == 4
 
 
 def test_fewer_clinical_cases_are_nested_and_keep_the_normal_cohort(dataset):
@@ -86,9 +87,7 @@ def test_synthetic_cases_are_appended_and_marked(dataset, make_dataset, tmp_path
     listed = items(str(dataset), "training", lesions_only=True, synthetic_dir=str(synthetic))
 
     assert [item["source"] for item in listed] == ["real"] * 4 + ["synthetic"] * 4
-    assert [("label" in item) for item in listed] == [True] * 4 + [False] * 2 + [
-        True
-    ] * 2  # those of a set are all wanted
+    assert sorted("label" in item for item in listed) == [False] * 2 + [True] * 6  # of a set every case is wanted
 
 
 def test_synthetic_cases_of_a_held_out_donor_are_refused(dataset, make_dataset, tmp_path):
