@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from real_components import lack
 from study_fixture import make_study
 
 from common.reporting import write_report
@@ -26,10 +26,7 @@ def browser() -> str:
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if path := shutil.which(name):
             return path
-    message = "no chromium, chromium-browser or google-chrome on the PATH: install one to look at the report"
-    if os.environ.get("REQUIRE_REAL") == "1":
-        pytest.fail(f"REQUIRE_REAL=1, but {message}")
-    pytest.skip(message)
+    lack("no chromium, chromium-browser or google-chrome on the PATH: install one to look at the report")
 
 
 def screenshot(page: Path, folder: Path, width: int) -> np.ndarray:

@@ -38,7 +38,8 @@ class FiniteAverage(Average):
 class History:
     """Keep one row an epoch: `epoch`, the step's numbers (means over its iterations), the validator's metrics.
 
-    `rows` is what the best model, early stopping and the resume are decided from.
+    `rows` is what the best model, early stopping and the resume are decided from. The finite numbers of an epoch become
+    the engine's `state.metrics` as well, where other loggers (MLflow's) look for them.
 
     Args:
         output_dir: gets losses.csv and TensorBoard events.
@@ -87,6 +88,7 @@ class History:
         if self._validated:
             row |= {name: float(value) for name, value in self.validator.state.metrics.items()}
         self.rows.append(row)
+        engine.state.metrics = {k: value for k, value in row.items() if k != "epoch" and math.isfinite(value)}
         if engine.state.rank:
             return
         self._write()

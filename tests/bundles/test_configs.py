@@ -47,7 +47,7 @@ def test_monai_finds_every_property_of_a_training(bundle, dataset):
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=ids)
 def test_a_bundle_has_every_file_and_no_python(bundle):
-    names = ["train", "evaluate", "inference", "metadata", "multi_gpu_train", "demo"]
+    names = ["train", "evaluate", "inference", "metadata", "multi_gpu_train", "demo", "tracking"]
     expected = [*(f"configs/{name}.json" for name in names), "configs/logging.conf", "LICENSE"]
     expected += ["docs/README.md", "docs/data_license.txt"]
     assert [name for name in expected if not (bundle / name).is_file()] == []

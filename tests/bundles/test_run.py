@@ -1,5 +1,6 @@
 """Every bundle as users run it: trained, stopped, resumed, evaluated, used for inference, on two processes."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from real_components import lack
 
 from common.datalists import read_dataset
 
@@ -210,3 +212,23 @@ def test_a_wrong_command_ends_with_one_clear_line(data, flags, message, tmp_path
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not Path(tmp_path / "run").exists()
+
+
+def test_mlflow_tracks_what_losses_csv_holds(data, tmp_path):
+    if importlib.util.find_spec("mlflow") is None:
+        lack("no MLflow: pip install -r requirements-mlflow.txt")
+    from mlflow import MlflowClient
+
+    tracking = ("--tracking", "bundles/stroke_unet/configs/tracking.json")
+    done = shell(*training("stroke_unet", data, tmp_path / "tracked", 2), *tracking)
+    assert done.returncode == 0, done.stderr
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'tracked' / 'mlruns.db'}")
+    experiment = client.get_experiment_by_name("stroke_unet")
+    (run,) = client.search_runs([experiment.experiment_id])
+    table = pd.read_csv(tmp_path / "tracked" / "losses.csv").set_index("epoch")
+    assert run.info.run_name == "tracked"
+    assert run.data.params["clinical_cases"] == "None"
+    for name in ("loss", "val_dice"):
+        tracked = {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, name)}
+        assert tracked == pytest.approx(table[name].to_dict())
