@@ -1,8 +1,8 @@
 """A study: from data to scored arms. What is in `scripts/studies/*.json` becomes stages that need one another.
 
 Stages: data, segmenter of the baseline arm, lesion GAN, lesion masks, translators, synthetic sets, the other arms'
-segmenters, test scores. Each stage can be stopped and goes on; a finished one is not run again. A study whose masks are
-a library's needs no lesion GAN.
+segmenters, test scores. Each stage can be stopped and goes on; a finished one is not run again. No lesion GAN is
+trained where masks are a library's, or drawn by another `model`.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
             not train, a set no masks where none are drawn.
     """
     folder, sets = Path(folder), synthetic_sets(study)
-    if "lesion_wgan" not in study and any("masks" not in choice for choice in sets.values()):
-        raise ValueError(f'study {study["name"]!r}: without "lesion_wgan" every synthetic set must name its "masks".')
+    if "masks" not in study and any("masks" not in choice for choice in sets.values()):
+        raise ValueError(f'study {study["name"]!r}: it draws no "masks", so that every synthetic set must name some.')
     trained = list(study["translators"])
     for name, part in [*sets.items(), *study["translators"].items()]:
         key = "translator" if name in sets else "pretrained"
@@ -128,7 +128,9 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
     fixed_segmenter = (baseline, first_seed)
     arms = [(arm, seed) for seed in study["seeds"] for arm in study["arms"]]
     arms.sort(key=lambda run: run != fixed_segmenter)  # first: the translators are selected by it
-    masks = [_gan_stage(study, folder), _masks_stage(study, folder)] if "lesion_wgan" in study else []
+    masks = [_masks_stage(study, folder)] if "masks" in study else []
+    if masks and "model" not in study["masks"]:
+        masks.insert(0, _gan_stage(study, folder))
     return [
         _data_stage(study, folder),
         _segmenter_stage(study, folder, *arms[0]),
@@ -211,7 +213,8 @@ def _train_stage(study: dict, folder: Path, name: str, part: dict, extra: dict, 
 
 def _masks_stage(study: dict, folder: Path) -> Stage:
     settings = {"model": str(folder / "runs" / "lesion_wgan"), **study["masks"]}
-    return Stage("draw masks", settings, lambda: draw_masks(out=folder / "masks", **settings), ("train lesion_wgan",))
+    needs = () if "model" in study["masks"] else ("train lesion_wgan",)
+    return Stage("draw masks", settings, lambda: draw_masks(out=folder / "masks", **settings), needs)
 
 
 def _images_stage(study: dict, folder: Path, name: str) -> Stage:

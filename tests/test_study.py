@@ -121,8 +121,8 @@ def test_a_set_is_made_by_the_translator_that_it_names_or_by_the_first(tmp_path)
 
 def test_a_study_whose_masks_are_a_librarys_trains_no_gan(tmp_path):
     study = load_study(DEMO)
-    del study["lesion_wgan"]
-    with pytest.raises(ValueError, match='without "lesion_wgan" every synthetic set must name its "masks"'):
+    del study["masks"]
+    with pytest.raises(ValueError, match='draws no "masks", so that every synthetic set must name some'):
         stages(study, tmp_path)
 
     study["images"]["masks"] = "library.npz"
@@ -130,6 +130,15 @@ def test_a_study_whose_masks_are_a_librarys_trains_no_gan(tmp_path):
     assert not {"train lesion_wgan", "draw masks"} & set(by_name)
     assert by_name["make synthetic"].needs == ("train pix2pix_itm",)
     assert by_name["make synthetic"].settings["masks"] == "library.npz"
+
+
+def test_a_study_takes_the_masks_of_a_published_model(tmp_path):
+    study = load_study(DEMO)
+    study["masks"]["model"] = "bundles/lesion_wgan/models"
+    by_name = {stage.name: stage for stage in stages(study, tmp_path)}
+    assert "train lesion_wgan" not in by_name
+    assert by_name["draw masks"].needs == ()
+    assert by_name["draw masks"].settings["model"] == "bundles/lesion_wgan/models"
 
 
 def test_an_arm_that_names_no_synthetic_set_is_refused(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import wasserstein_distance
@@ -111,13 +112,16 @@ def masks(study: StudyFolder, section: Section) -> None:
     files = sorted((study.path / "masks").glob("mask_*.nii.gz"))
     if not files:
         raise FileNotFoundError("the masks of the lesion GAN (masks/)")
-    settings = read_settings(study.path / "runs" / "lesion_wgan")["settings"]
+    log = json.loads((study.path / "masks" / "masks.json").read_text())
+    gan = Path(study.settings.get("masks", {}).get("model", study.path / "runs" / "lesion_wgan"))
+    settings = read_settings(gan)["settings"]
     size, library = tuple(settings["size"]), settings.get("mask_library")
+    if library and not Path(library).exists():  # a published model's: compared with the masks of this data set instead
+        library = None
     affine = grid_affine(size)
     volumes = {"GAN": [read_volume(file)[0] > 0 for file in files]}
-    log = json.loads((study.path / "masks" / "masks.json").read_text())
     if log.get("select") == "training":
-        volumes["GAN, unselected"] = first_attempts(study.path / "runs" / "lesion_wgan", log["seed"], len(files))
+        volumes["GAN, unselected"] = first_attempts(gan, log["seed"], len(files))
         section.notes.append(
             "These masks were chosen among the GAN's by what the first two columns measure (--select training). The "
             "GAN's own distributions are those of the unselected masks: the first attempts at the same numbers."
