@@ -141,6 +141,21 @@ def test_a_study_takes_the_masks_of_a_published_model(tmp_path):
     assert by_name["draw masks"].settings["model"] == "bundles/lesion_wgan/models"
 
 
+@pytest.mark.parametrize("path", sorted(Path("scripts/studies").glob("*.json")), ids=lambda path: path.stem)
+def test_every_study_names_overlays_and_knobs_that_exist(path, tmp_path):
+    (tmp_path / "anatomies").mkdir()
+    (tmp_path / "some_lesion_masks.npz").touch()
+    study = load_study(path, real_data=str(tmp_path))
+    parts = [*study["translators"].values(), {"bundle": "stroke_unet", **study["segmenter"]}]
+    parts += [{"bundle": "lesion_wgan", **study["lesion_wgan"]}] if "lesion_wgan" in study else []
+    for part in parts:
+        configs = Path("bundles") / part["bundle"] / "configs"
+        knobs = json.loads((configs / "train.json").read_text())
+        assert all((configs / f"{name}.json").is_file() for name in part["overlays"])
+        assert set(part["settings"]) <= set(knobs)
+    assert len({stage.name for stage in stages(study, tmp_path)}) == len(stages(study, tmp_path))
+
+
 def test_an_arm_that_names_no_synthetic_set_is_refused(tmp_path):
     study = load_study(DEMO)
     study["arms"]["clinical_synthetic"]["synthetic"] = "synthetic_quite"
