@@ -39,7 +39,7 @@ def examples(study: StudyFolder, section: Section) -> None:
         stroke, stroke_lesion = read_volume(match.image)[0], read_volume(match.label)[0]
         z, stroke_z = _slice(lesion), _slice(stroke_lesion)
         others = {name: read_volume(twin.image)[0] for name, twin in twins[case].items() if name in shared}
-        images = {"synthetic DWI": image, **others}
+        images = {_main_title(study): image, **others}
         rows.append(
             {
                 "anatomy": anatomy[:, :, z],
@@ -48,8 +48,8 @@ def examples(study: StudyFolder, section: Section) -> None:
                 "lesion": lesion[:, :, z] > 0,
                 "stroke": stroke[:, :, stroke_z],
                 "stroke_lesion": stroke_lesion[:, :, stroke_z] > 0,
-                "title": f"{case.subject}, {volume:.1f} ml",
-                "stroke_title": f"{match.subject}, {match_volume:.1f} ml",
+                "title": f"{case.subject}\n{volume:.1f} ml",
+                "stroke_title": f"{match.subject}\n{match_volume:.1f} ml",
             }
         )
         section.numbers[case.subject] = {"lesion_ml": volume, "beside": match.subject, "beside_ml": match_volume}
@@ -76,6 +76,14 @@ def _twins(study: StudyFolder, case: Case) -> dict[str, Case]:
         if name != "synthetic" and twin and [twin.source.get(key) for key in ("donor", "mask")] == origin:
             found[name] = twin
     return found
+
+
+def _main_title(study: StudyFolder) -> str:
+    """Of the main set's images: with several translators, which of them it is."""
+    names = list(study.settings.get("translators", {}))
+    if len(names) < 2:
+        return "synthetic DWI"
+    return f"synthetic DWI, {study.settings['images'].get('translator', names[0])}"
 
 
 def _background(study: StudyFolder) -> str:

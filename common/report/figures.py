@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -28,7 +29,7 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, YELLOW = "#0072B2", "#D55E00", "#009E73
 GREY = "#7F7F7F"
 ARM_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE)
 SET_COLOURS = {"normal": GREY, "stroke": BLUE, "synthetic": VERMILLION}
-VARIANT_COLOURS = (PURPLE, GREEN, ORANGE)
+VARIANT_COLOURS = (PURPLE, GREEN, ORANGE, "#56B4E9", "#333333", "#8C564B", "#9A8B00", "#7B61C9")
 WARNING = "#9C2B00"
 
 STYLE = {
@@ -69,11 +70,17 @@ def strips(panels: Sequence[tuple[str, dict[str, Sequence[float]]]], colours: di
                     capprops={"color": colour}, manage_ticks=False,
                 )  # fmt: skip
                 ax.scatter(place + rng.uniform(-0.16, 0.16, len(values)), values, s=9, color=colour, alpha=0.55, lw=0)
-            ax.set_xticks(range(len(groups)), [f"{name}\n(n = {len(values)})" for name, values in groups.items()])
+            _name_groups(ax, [f"{name}\n(n = {len(values)})" for name, values in groups.items()], range(len(groups)))
             ax.set_xlim(-0.6, len(groups) - 0.4)
             ax.set_ylabel(label)
             ax.grid(axis="x", visible=False)
         return figure
+
+
+def _name_groups(ax: Axes, names: Sequence[str], places: Sequence[float]) -> None:
+    """Names below the boxes, upright only while there is room."""
+    many = len(names) > 5
+    ax.set_xticks(places, names, rotation=90 if many else 0, fontsize=7 if many else None)
 
 
 def mask_distributions(sets: dict[str, list[dict]], colours: dict[str, str]) -> Figure:
@@ -152,11 +159,12 @@ def spectra(
             left.fill_between(frequencies, low, high, color=colours[name], alpha=0.15, lw=0)
             left.plot(frequencies, rows.mean(0), "-o", ms=3, color=colours[name], label=f"{name} (n = {len(rows)})")
         left.set(xlabel="spatial frequency in cycles per pixel", ylabel="power (variance)", yscale="log", xlim=(0, 0.5))
-        left.legend()
+        below = {"ncols": 3, "loc": "upper center", "bbox_to_anchor": (0.5, -0.18)} if len(power) > 5 else {}
+        left.legend(**below)
         for place, (name, values) in enumerate(steps.items()):
             right.boxplot(values, positions=[place], widths=0.5, showfliers=False, manage_ticks=False,
                           boxprops={"color": colours[name]}, medianprops={"color": colours[name]})  # fmt: skip
-        right.set_xticks(range(len(steps)), list(steps))
+        _name_groups(right, list(steps), range(len(steps)))
         right.set(ylabel="step between slices", xlim=(-0.6, len(steps) - 0.4), ylim=(0, None))
         return figure
 

@@ -37,7 +37,7 @@ def example_maps(rows: Sequence[dict], spacing: Sequence[float], stroke_title: s
         line[0].set_ylabel(row["title"], fontsize=8)
         line[-1].set_xlabel(row["stroke_title"], fontsize=7, labelpad=2)
     for ax, title in zip(axes[0], columns):
-        ax.set_title(title, fontsize=9)
+        ax.set_title(_wrapped(title, len(columns)), fontsize=9)
     return figure
 
 
@@ -63,7 +63,7 @@ def segmentations(
             ax.set_xlabel(row["scores"][arm], fontsize=8, labelpad=2)
     axes[0][0].set_title("image", fontsize=9)
     for ax, (arm, title) in zip(axes[0][1:], arms.items()):
-        ax.set_title(fill(title, 16), fontsize=9, color=colours[arm], fontweight="bold")
+        ax.set_title(_wrapped(title, 1 + len(arms)), fontsize=9, color=colours[arm], fontweight="bold")
     return figure
 
 
@@ -79,6 +79,11 @@ def mask_pictures(sets: dict[str, Sequence[np.ndarray]], colours: dict[str, str]
             ax.set_visible(False)
         line[0].set_ylabel(name, fontsize=9, color=colours[name])
     return figure
+
+
+def _wrapped(title: str, columns: int) -> str:
+    """Broken into lines as wide as a picture."""
+    return fill(title, max(10, 100 // columns), break_long_words=False)
 
 
 def _grid(rows: int, columns: int, shape: tuple[int, int], spacing: Sequence[float]) -> tuple[Figure, np.ndarray]:
