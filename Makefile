@@ -15,7 +15,7 @@ $(VENV)/installed: requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-demo: $(VENV)/installed       ## phantom, lesion GAN, Pix2Pix, synthetic set, three U-Nets, report in demo/ (SCALE=tiny: minutes)
+demo: $(VENV)/installed       ## phantom, lesion GAN, Pix2Pix, synthetic set, three U-Nets, report in demo/ (SCALE=tiny: minutes; published_masks)
 	$(STUDY)/demo.json --out $(DEMO) $(if $(SCALE),--scale $(SCALE))
 
 test: check default slow e2e  ## everything that must pass before a commit lands

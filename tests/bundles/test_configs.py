@@ -5,10 +5,15 @@ import os
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.networks.utils import eval_mode
+
+from common.fidelity import mask_features
+from common.grids import grid_affine
+from common.mask_drawing import first_attempts
 
 BUNDLES = sorted(path.parent.parent for path in Path("bundles").glob("*/configs/train.json"))
 ids = [path.name for path in BUNDLES]
@@ -115,3 +120,16 @@ def test_every_knob_that_changes_a_result_is_a_setting_that_a_resume_checks(bund
 def test_the_demo_sets_values_of_the_training_only(bundle):
     demo, train = parser_of(bundle, "demo"), parser_of(bundle, "train")
     assert [key for key in demo.get() if not key.startswith("_") and key not in train] == []
+
+
+def test_the_published_generator_draws_lesions_of_the_size_and_side_of_real_ones(tmp_path):
+    """With generous bounds: it is a trained model that is there, not noise."""
+    masks = first_attempts("bundles/lesion_wgan/models", seed=5, count=64)
+    affine = grid_affine(masks[0].shape)
+    found = [mask_features(mask, affine) for mask in masks]
+
+    assert masks[0].shape == (64, 64, 16)
+    assert len(masks) > 40
+    assert 5 < np.median([mask["volume_ml"] for mask in found]) < 60
+    assert np.median([mask["components"] for mask in found]) <= 2
+    assert {"left", "right"} < {mask["side"] for mask in found}
