@@ -14,7 +14,11 @@ DOCUMENTS = [Path("README.md"), Path("CONTRIBUTING.md"), *sorted(Path("docs").gl
 DOCUMENTS += sorted(Path("bundles").glob("*/docs/README.md"))
 FUNCTIONS = {
     "data": {"phantom": "data.phantom", "check": "data.check", "split": "data.split", "describe": "data.describe"},
-    "synthesize": {"masks": "synthesize.draw_masks", "images": "synthesize.synthesize_images"},
+    "synthesize": {
+        "masks": "synthesize.draw_masks",
+        "images": "synthesize.synthesize_images",
+        "compare": "synthesize.compare_masks",
+    },  # fmt: skip
     "evaluate": {"": "evaluate.main"},
     "study": {"plan": "study.plan", "run": "study.run", "status": "study.status", "report": "study.report"},
 }
