@@ -18,7 +18,7 @@ FUNCTIONS = {
         "masks": "synthesize.draw_masks",
         "images": "synthesize.synthesize_images",
         "compare": "synthesize.compare_masks",
-    },  # fmt: skip
+    },
     "evaluate": {"": "evaluate.main"},
     "study": {"plan": "study.plan", "run": "study.run", "status": "study.status", "report": "study.report"},
 }
