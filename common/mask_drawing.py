@@ -27,15 +27,14 @@ THRESHOLD = 0.5
 BATCH_SIZE = 16
 BLOCK = 16  # masks that share their candidates, 16 for each
 NEAR_MM = 10.0
-SELECTIONS = ("training", "none")
 TARGET = 10_000  # keeps its random numbers apart from those of the latents
 
 Key = tuple[int, int, int]
 """Seed, number and attempt: what a latent is drawn from."""
 
 
-class TrainingMasks(NamedTuple):
-    """Of the masks that a GAN was trained on: log volume and log number of parts (N, 2), and where another may lie."""
+class WantedMasks(NamedTuple):
+    """Of masks to take after: log volume and log number of parts (N, 2), and where another may lie."""
 
     shapes: np.ndarray
     region: np.ndarray
@@ -75,7 +74,9 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, select
         select: "none" takes what comes, as the paper. "training" draws 256 candidates for every 16 masks and gives each
             the one that is nearest in volume and number of parts to a random mask that the GAN was trained on, of those
             that lie where such masks do (most of their voxels within 10 mm of one). A GAN that was trained briefly
-            draws too many large lesions in one piece, and specks in the corners of the grid.
+            draws too many large lesions in one piece, and specks in the corners of the grid. The path of a mask library
+            (an NPZ file or a folder of masks in MNI space): the same by its training split, for a GAN whose training
+            masks are not at hand, or for other lesions than it was trained on.
 
     Returns:
         `out`.
@@ -86,10 +87,11 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, select
     """
     model, out = Path(model), Path(out)
     refuse_count(count)
-    if select not in SELECTIONS:
-        raise ValueError(f"--select {select!r} is not known; expected one of {SELECTIONS}.")
+    if select not in ("none", "training") and not Path(select).exists():
+        raise ValueError(f"--select {select!r}: expected none, training, or a mask library (an NPZ file or a folder).")
     network = load_network(model, "lesion_wgan", default_device())
     settings = read_settings(model)["settings"]
+    wished = settings if select == "training" else {"size": settings["size"], "mask_library": select}
     size = tuple(settings["size"])
     affine = grid_affine(size)
     minimum = minimum_lesion_voxels(affine)
@@ -101,7 +103,7 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, select
             "size": list(size),
             "threshold": THRESHOLD,
             "select": select,
-            "selected_by": _training_fingerprint(settings) if select == "training" else None,
+            "selected_by": None if select == "none" else _fingerprint(wished),
         },
         {
             "model": str(model),
@@ -117,7 +119,7 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, select
 
     names = {number: f"mask_{number:05d}" for number in range(1, header["count"] + 1)}
     pending = [number for number, name in names.items() if not (out / f"{name}.nii.gz").is_file()]
-    wanted = _training_masks(settings) if select == "training" and pending else None
+    wanted = _wanted_masks(wished) if select != "none" and pending else None
     rejected: dict[int, list[int]] = {number: [] for number in pending}
     with tqdm(total=len(names), initial=len(names) - len(pending), desc="lesion masks", unit="mask") as bar:
         while pending:
@@ -164,7 +166,7 @@ def _first_large_enough(
 
 
 def _most_alike(
-    network: nn.Module, seed: int, pending: list[int], wanted: TrainingMasks, minimum: int, model: Path
+    network: nn.Module, seed: int, pending: list[int], wanted: WantedMasks, minimum: int, model: Path
 ) -> tuple[dict[int, tuple[Key, np.ndarray]], dict[str, int]]:
     """The pending masks of one block, and how many candidates were left.
 
@@ -212,8 +214,8 @@ def _generate(network: nn.Module, keys: Sequence[Key]) -> np.ndarray:
     return np.concatenate(masks)
 
 
-def _training_fingerprint(settings: dict) -> str:
-    """What tells the masks that a GAN was trained on: a hash of the library's file, or of the data set and its splits.
+def _fingerprint(settings: dict) -> str:
+    """What tells masks to take after: a hash of the library's file, or of the data set and its splits.
 
     A folder of masks is told by its name. A data set must be what it was.
     """
@@ -228,8 +230,8 @@ def _training_fingerprint(settings: dict) -> str:
     return found
 
 
-def _training_masks(settings: dict) -> TrainingMasks:
-    """Of the masks that a GAN was trained on, from the settings of its run."""
+def _wanted_masks(settings: dict) -> WantedMasks:
+    """Of the training split that `settings`, as a GAN's run has them, name."""
     names = ("size", "dataset_dir", "mask_library", "clinical_cases")
     items = lesion_items("training", **{name: settings.get(name) for name in names})
     masks = np.stack([np.asarray(item["lesion"])[0] > 0 for item in items])
@@ -237,7 +239,7 @@ def _training_masks(settings: dict) -> TrainingMasks:
     if settings.get("flip"):
         lesions |= lesions[::-1]
     spacing = spacing_of(grid_affine(tuple(settings["size"])))
-    return TrainingMasks(_shapes(masks), ndimage.distance_transform_edt(~lesions, sampling=spacing) <= NEAR_MM)
+    return WantedMasks(_shapes(masks), ndimage.distance_transform_edt(~lesions, sampling=spacing) <= NEAR_MM)
 
 
 def _shapes(masks: np.ndarray) -> np.ndarray:

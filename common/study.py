@@ -64,9 +64,10 @@ def load_study(path: str | Path, scale: str | None = None, real_data: str | None
             f"{path} needs real brains and lesion masks: set REAL_DATA=DIR (README.md, 'Real brains and masks')."
         )
     made = [study["images"], *study.get("variants", {}).values()]
-    library = [entry for entry in made if entry.get("masks") == "library"]
+    library = [(entry, "masks") for entry in made if entry.get("masks") == "library"]
+    library += [(entry, "select") for entry in [study.get("masks", {})] if entry.get("select") == "library"]
     if library and not real_data:
-        raise ValueError(f'{path}: a synthetic set takes "masks": "library", for which set REAL_DATA=DIR (README.md).')
+        raise ValueError(f'{path}: takes "{library[0][1]}": "library", for which set REAL_DATA=DIR (README.md).')
     if real_data:
         anatomies, masks = Path(real_data) / "anatomies", sorted(Path(real_data).glob("*lesion_masks.npz"))
         if not anatomies.is_dir() or not masks:
@@ -74,8 +75,8 @@ def load_study(path: str | Path, scale: str | None = None, real_data: str | None
         study["data"] |= {"anatomies": str(anatomies), "lesions": str(masks[0])}
         if "lesion_wgan" in study:
             study["lesion_wgan"]["settings"] |= {"mask_library": str(masks[0]), "size": study["data"]["size"]}
-        for entry in library:
-            entry["masks"] = str(masks[0])
+        for entry, key in library:
+            entry[key] = str(masks[0])
     return study
 
 

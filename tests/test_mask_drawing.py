@@ -94,9 +94,9 @@ def test_inference_items_are_the_first_latents_of_the_masks():
 def like(monkeypatch, *voxels, parts=1, region=None):
     """Have a GAN that was trained on masks of such volumes and so many parts, in a region."""
     shapes = np.log([(volume, parts) for volume in voxels])
-    masks = mask_drawing.TrainingMasks(shapes, np.ones(SIZE, bool) if region is None else region)
-    monkeypatch.setattr(mask_drawing, "_training_masks", lambda settings: masks)
-    monkeypatch.setattr(mask_drawing, "_training_fingerprint", lambda settings: "as it was")
+    masks = mask_drawing.WantedMasks(shapes, np.ones(SIZE, bool) if region is None else region)
+    monkeypatch.setattr(mask_drawing, "_wanted_masks", lambda settings: masks)
+    monkeypatch.setattr(mask_drawing, "_fingerprint", lambda settings: "as it was")
 
 
 def test_masks_take_after_the_volumes_of_the_training_masks_if_told_to(tmp_path, runs, monkeypatch):
@@ -170,12 +170,27 @@ def test_training_masks_are_those_of_the_run_mirrored_if_it_mirrored_them(tmp_pa
         write_volume(folder / f"mask{number}.nii.gz", lesion, grid_affine(size))
     settings = {"size": size, "mask_library": str(folder)}
 
-    plain, mirrored = (mask_drawing._training_masks(settings | {"flip": flip}) for flip in (0.0, 0.5))
+    plain, mirrored = (mask_drawing._wanted_masks(settings | {"flip": flip}) for flip in (0.0, 0.5))
 
     np.testing.assert_allclose(np.exp(plain.shapes), [(24, 1)] * len(plain.shapes))
     assert plain.region[lesion > 0].all()
     assert not plain.region[::-1][lesion > 0].any()
     np.testing.assert_array_equal(mirrored.region, plain.region | plain.region[::-1])
+
+
+def test_masks_take_after_a_library_that_is_given(tmp_path, runs):
+    for number, start in enumerate(np.ndindex(10, 10, 6)):
+        lesion = np.zeros(SIZE, np.uint8)
+        lesion[tuple(slice(3 * edge, 3 * edge + 2) for edge in start)] = 1
+        write_volume(tmp_path / "library" / f"mask{number}.nii.gz", lesion, grid_affine(SIZE))
+    drawn = sorted(mask.sum() for mask in mask_drawing.first_attempts(runs[0], 3, 12))
+
+    draw_masks(runs[0], 12, seed=3, out=tmp_path / "masks", select=str(tmp_path / "library"))
+
+    chosen = sorted(read_volume(path)[0].sum() for path in (tmp_path / "masks").glob("*.nii.gz"))
+    assert np.mean(chosen) < np.mean(drawn)
+    with pytest.raises(ValueError, match="select 'nowhere': expected none, training, or a mask library"):
+        draw_masks(runs[0], 2, seed=3, out=tmp_path / "others", select="nowhere")
 
 
 def test_masks_are_not_selected_by_a_data_set_that_has_changed_since_the_training(dataset_copy, runs, tmp_path):
@@ -189,7 +204,7 @@ def test_masks_are_not_selected_by_a_data_set_that_has_changed_since_the_trainin
         draw_masks(gan, 2, seed=3, out=tmp_path / "masks", select="training")
 
     content["settings"]["dataset"] = fingerprint(str(dataset_copy))
-    assert mask_drawing._training_fingerprint(content["settings"]) == fingerprint(str(dataset_copy))
+    assert mask_drawing._fingerprint(content["settings"]) == fingerprint(str(dataset_copy))
 
 
 def test_selected_masks_say_which_latent_they_come_from_and_what_was_not_taken(tmp_path, runs, monkeypatch):

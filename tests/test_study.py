@@ -141,6 +141,19 @@ def test_a_study_takes_the_masks_of_a_published_model(tmp_path):
     assert by_name["draw masks"].settings["model"] == "bundles/lesion_wgan/models"
 
 
+def test_masks_of_a_published_model_take_after_the_real_library(tmp_path):
+    (tmp_path / "anatomies").mkdir()
+    (tmp_path / "some_lesion_masks.npz").touch()
+    path = tmp_path / "study.json"
+    study = json.loads(Path(DEMO).read_text())
+    study["masks"] = {"model": "bundles/lesion_wgan/models", "select": "library"}
+    path.write_text(json.dumps(study))
+
+    assert load_study(path, real_data=str(tmp_path))["masks"]["select"] == str(tmp_path / "some_lesion_masks.npz")
+    with pytest.raises(ValueError, match='"select": "library", for which set REAL_DATA=DIR'):
+        load_study(path)
+
+
 @pytest.mark.parametrize("path", sorted(Path("scripts/studies").glob("*.json")), ids=lambda path: path.stem)
 def test_every_study_names_overlays_and_knobs_that_exist(path, tmp_path):
     (tmp_path / "anatomies").mkdir()

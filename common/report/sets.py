@@ -120,10 +120,10 @@ def masks(study: StudyFolder, section: Section) -> None:
         library = None
     affine = grid_affine(size)
     volumes = {"GAN": [read_volume(file)[0] > 0 for file in files]}
-    if log.get("select") == "training":
+    if log.get("select", "none") != "none":
         volumes["GAN, unselected"] = first_attempts(gan, log["seed"], len(files))
         section.notes.append(
-            "These masks were chosen among the GAN's by what the first two columns measure (--select training). The "
+            "These masks were chosen among the GAN's by what the first two columns measure (--select). The "
             "GAN's own distributions are those of the unselected masks: the first attempts at the same numbers."
         )
     for name, split in (("held out", "validation"), ("training", "training")):
