@@ -16,10 +16,11 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import ensure_tuple
 
+from .allocation import keep_freed_memory
 from .dataset_check import refuse_broken
 from .environment import describe_environment
 
-__all__ = ["Preflight", "load_network", "read_settings", "sha256", "train"]
+__all__ = ["Preflight", "configured", "load_network", "read_settings", "sha256", "train"]
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 
@@ -70,6 +71,7 @@ class Preflight:
                 raise
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
+        keep_freed_memory()
         if self.output_dir is None:
             return
         folder = Path(self.output_dir)
@@ -118,6 +120,19 @@ def train(bundle: str, overlays: Iterable[str] = (), **overrides: Any) -> None:
         raise
 
 
+def configured(bundle: str, overlays: Iterable[str], overrides: Mapping[str, Any]) -> ConfigParser:
+    """The training config of a bundle with overlays and overrides, as `train` takes them; nothing is built yet.
+
+    Raises:
+        ValueError: an override that the config lacks.
+    """
+    parser = ConfigParser()
+    parser.read_config([str(BUNDLES / bundle / "configs" / f"{name}.json") for name in ("train", *overlays)])
+    _refuse_unknown(parser, overrides)
+    parser.update(dict(overrides))
+    return parser
+
+
 def read_settings(run: str | Path) -> dict:
     """{"bundle", "settings"} of a run folder.
 
@@ -147,6 +162,7 @@ def load_network(
         FileNotFoundError: no such run, or it has not written weights yet.
         ValueError: a run of another bundle, or weights of another network.
     """
+    keep_freed_memory()
     found = read_settings(run)
     if bundle is not None and found["bundle"] != bundle:
         raise ValueError(f"{run} holds a run of {found['bundle']}, but {bundle} is needed here.")

@@ -7,10 +7,11 @@ from functools import cache
 
 import torch
 
-__all__ = ["INFERENCE", "TRAINING", "autocast", "checked_precision", "has_bf16"]
+__all__ = ["INFERENCE", "TRAINING", "autocast", "checked_precision", "dtype_of", "has_bf16"]
 
 TRAINING = ("auto", "fp32", "bf16")
 INFERENCE = (*TRAINING, "fp16")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def checked_precision(precision: str, known: tuple[str, ...]) -> str:
@@ -36,6 +37,13 @@ def has_bf16(device: str) -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
+def dtype_of(device: torch.device, precision: str) -> torch.dtype:
+    """The type that a precision means on a device; "auto" is bf16 where the device has it, else fp32."""
+    if precision == "auto":
+        precision = "bf16" if has_bf16(device.type) else "fp32"
+    return DTYPES[precision]
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """Context for forward passes. bf16 has the range of fp32, so that no loss scaling is needed.
 
@@ -43,7 +51,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
         device: where the networks are.
         precision: fp32, bf16, fp16 (inference only), or "auto": bf16 where the device has it, else fp32.
     """
-    if precision == "auto":
-        precision = "bf16" if has_bf16(device.type) else "fp32"
-    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+    dtype = dtype_of(device, precision)
+    if dtype == torch.float32:
+        return torch.autocast(device.type, enabled=False)
+    return torch.autocast(device.type, dtype=dtype)

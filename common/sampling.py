@@ -6,11 +6,16 @@ of loader workers, and a resumed run draws what an uninterrupted one would have 
 
 from __future__ import annotations
 
+import inspect
+import os
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 import torch.distributed as dist
-from monai.data import CacheDataset
+from monai.data import PersistentDataset
+from monai.data.utils import pickle_hashing
+from monai.utils import convert_to_tensor
 from torch.utils.data import DistributedSampler
 
 __all__ = ["EpochSampler", "SeededDataset", "UnpairedDataset", "UnpairedSampler", "derive_seed"]
@@ -118,24 +123,57 @@ def _part(maps: np.ndarray, images: np.ndarray) -> None:
         images[position], images[partner] = images[partner], images[position]
 
 
-class SeededDataset(CacheDataset):
-    """MONAI's CacheDataset whose random transforms depend on nothing but the key and the seed.
+class SeededDataset(PersistentDataset):
+    """MONAI's PersistentDataset whose random transforms depend on nothing but the key and the seed.
+
+    What the deterministic transforms make of an item is kept on disk, uncompressed, so that a NIfTI file is decoded
+    once, memory does not grow with the number of cases, and all trainings on a data set share the work. An entry is
+    found by the item's files (with size and time of their last change) and by the transforms (with their source code).
 
     Args:
         data: items, dictionaries of paths.
-        transform: deterministic transforms, kept in memory after their first run, then random ones.
+        transform: deterministic transforms, then random ones.
         seed: of the random transforms.
-        cache_rate: share of the items kept in memory.
+        cache_dir: folder; None: everything is read and decoded again each time.
     """
 
-    def __init__(self, data: list[dict], transform, seed: int, cache_rate: float = 1.0):
+    def __init__(self, data: list[dict], transform, seed: int, cache_dir: str | None = None):
         self.seed = seed
-        super().__init__(data, transform, cache_rate=cache_rate, num_workers=None, progress=len(data) > 50)
+        try:
+            super().__init__(data, transform, cache_dir, hash_func=_hash_item, hash_transform=_hash_transforms)
+        except OSError as error:
+            raise OSError(
+                f"{cache_dir}: decoded volumes cannot be kept there ({error}). Name a folder with --cache_dir DIR; "
+                "with --cache_dir None they are decoded again in every epoch."
+            ) from error
 
     def __getitem__(self, key):
         epoch, position, index = key if isinstance(key, tuple) else (0, key, key)
         self.transform.set_random_state(seed=derive_seed(self.seed, epoch, position))
         return super().__getitem__(index)
+
+    def _cachecheck(self, item: dict) -> dict:
+        """As MONAI's, but an entry appears whole or not at all: several trainings fill one cache at a time."""
+        if self.cache_dir is None:
+            return self._pre_transform(dict(item))
+        path = self.cache_dir / f"{self.hash_func(item).decode()}{self.transform_hash}.pt"
+        if not path.is_file():
+            made = convert_to_tensor(self._pre_transform(dict(item)), convert_numeric=False, track_meta=False)
+            temporary = path.with_name(f".{os.getpid()}.{path.name}")
+            torch.save(made, temporary)
+            temporary.replace(path)
+        return torch.load(path, weights_only=True)
+
+
+def _hash_item(item: dict) -> bytes:
+    """Of an item and of the state of the files that it names."""
+    states = {key: (os.path.getsize(v), os.stat(v).st_mtime_ns) for key, v in item.items() if os.path.isfile(str(v))}
+    return pickle_hashing([sorted(item.items(), key=str), sorted(states.items())])[:20]
+
+
+def _hash_transforms(transforms: list) -> bytes:
+    """Of the settings and of the source code of transforms."""
+    return pickle_hashing([transforms, [inspect.getsource(type(transform)) for transform in transforms]])[:20]
 
 
 class UnpairedDataset(SeededDataset):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader
-from monai.transforms import Compose, RandGaussianNoised
+from monai.transforms import Compose, RandGaussianNoised, Transform
 
 from common.sampling import EpochSampler, SeededDataset, UnpairedDataset, UnpairedSampler, derive_seed
 
@@ -130,3 +130,77 @@ def test_a_case_that_would_meet_itself_is_refused():
         unpaired(1, draws=4)
     with pytest.raises(ValueError, match="paired with itself"):
         unpaired(2, draws=25)
+
+
+class CountedLoad(Transform):
+    """Reads an array from a .npy file and counts how often."""
+
+    reads = 0
+
+    def __call__(self, item):
+        CountedLoad.reads += 1
+        return {**item, "image": torch.from_numpy(np.load(item["image"]))}
+
+
+class Scaled(Transform):
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, item):
+        return {**item, "image": self.factor * item["image"]}
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """Two items on disk, and a data set of them that keeps what it decoded."""
+    monkeypatch.setattr(CountedLoad, "reads", 0)
+    for number in range(2):
+        np.save(tmp_path / f"{number}.npy", np.full((1, 4), float(number)))
+    data = [{"image": str(tmp_path / f"{number}.npy"), "subject": str(number)} for number in range(2)]
+
+    def make(factor=1.0, cache_dir=tmp_path / "cache"):
+        transforms = [CountedLoad(), Scaled(factor), RandGaussianNoised("image", prob=1.0)]
+        return SeededDataset(data, Compose(transforms), seed=3, cache_dir=cache_dir)
+
+    return make
+
+
+def test_an_item_is_decoded_once_whatever_epoch_run_or_seed(kept):
+    first, again = kept(), kept()
+    values = [first[1, 0, 0]["image"], first[1, 1, 1]["image"], again[1, 0, 0]["image"], again[2, 0, 0]["image"]]
+
+    assert CountedLoad.reads == 2
+    assert torch.equal(values[0], values[2])
+    assert not torch.equal(values[0], values[3])  # what is random is drawn anew
+    assert torch.equal(values[0], kept(cache_dir=None)[1, 0, 0]["image"])
+    assert first[1, 0, 0]["subject"] == "0"
+
+
+def test_a_changed_file_or_transform_is_not_answered_from_the_cache(kept, tmp_path):
+    before = kept()[1, 0, 1]["image"]
+    doubled = kept(factor=2.0)[1, 0, 1]["image"]
+    np.save(tmp_path / "1.npy", np.full((1, 4), 7.0))
+    after = kept()[1, 0, 1]["image"]
+
+    np.testing.assert_allclose(doubled - before, 1, atol=1e-6)
+    np.testing.assert_allclose(after - before, 6, atol=1e-6)
+
+
+def test_a_training_that_is_killed_while_it_writes_leaves_no_torn_entry(kept, tmp_path, monkeypatch):
+    def torn(content, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    dataset = kept()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", torn)
+        with pytest.raises(KeyboardInterrupt):
+            dataset[1, 0, 0]
+
+    assert kept()[1, 0, 0]["image"].shape == (1, 4)
+
+
+def test_a_cache_that_cannot_be_written_is_refused_in_words(kept, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises((OSError, ValueError), match="cache_dir"):
+        kept(cache_dir=tmp_path / "file" / "cache")

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-__all__ = ["channels_last", "initialise_normal"]
+__all__ = ["channels_last", "initialise_normal", "with_channels_last"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -24,6 +24,21 @@ def initialise_normal(network: Network, std: float = 0.02) -> Network:
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
     return network
+
+
+def with_channels_last(x: torch.Tensor) -> torch.Tensor:
+    """A batch (B, C, H, W[, D]) with channels last in memory; no copy if C is 1.
+
+    A single channel lies in memory both ways. PyTorch takes it for the layout that its strides say, so that a
+    convolution would give its many channels first.
+    """
+    if torch.onnx.is_in_onnx_export():
+        return x
+    if x.shape[1] > 1:
+        return x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
+    strides = list(x.contiguous().stride())
+    strides[1] = 1
+    return x.contiguous().as_strided(x.shape, strides)
 
 
 def channels_last(network: Network) -> Network:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .initialisation import channels_last, initialise_normal
+from .instance_norm import InstanceNorm
 from .upconv import UpConv
 
 __all__ = ["Critic", "LesionGenerator"]
@@ -72,7 +73,7 @@ class LesionGenerator(nn.Module):
 
 
 def _norm_act(channels: int) -> list[nn.Module]:
-    return [nn.InstanceNorm3d(channels, affine=True), nn.LeakyReLU(LEAK, inplace=True)]
+    return [InstanceNorm(channels), nn.LeakyReLU(LEAK, inplace=True)]
 
 
 class Critic(nn.Module):

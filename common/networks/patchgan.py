@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.layers.factories import Conv, Norm, Pad
+from monai.networks.layers.factories import Conv, Pad
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from .initialisation import channels_last, initialise_normal
+from .instance_norm import InstanceNorm
 
 __all__ = ["MultiScaleDiscriminator", "PatchDiscriminator"]
 
@@ -59,7 +60,7 @@ class PatchDiscriminator(nn.Module):
             raise ValueError(
                 f"receptive_field is 70 or 34, filters are three numbers; found {receptive_field} and {list(filters)}."
             )
-        conv, instance = Conv[Conv.CONV, spatial_dims], Norm[Norm.INSTANCE, spatial_dims]
+        conv = Conv[Conv.CONV, spatial_dims]
         # "Same" padding of a 4x4 kernel of stride 1 takes one row before and two after.
         pad = Pad[Pad.CONSTANTPAD, spatial_dims]((1, 2) * spatial_dims, 0.0)
 
@@ -69,7 +70,7 @@ class PatchDiscriminator(nn.Module):
         before = in_channels
         for after, stride in plan:
             layers += [conv(before, after, 4, 2, padding=1)] if stride == 2 else [pad, conv(before, after, 4)]
-            layers += [instance(after, affine=True)] if norm == "instance" else []
+            layers += [InstanceNorm(after)] if norm == "instance" else []
             layers += [nn.LeakyReLU(LEAK, inplace=True)]
             before = after
         layers += [pad, conv(before, 1, 4)]
@@ -81,21 +82,25 @@ class PatchDiscriminator(nn.Module):
                     spectral_norm(layer)
 
     def forward(self, image: torch.Tensor, label_map: torch.Tensor | None = None) -> torch.Tensor:
-        pair = image if label_map is None else torch.cat([image, label_map], 1)
-        return self.layers(pair)
+        return self.layers(image if label_map is None else _pair(image, label_map))
 
     @torch.jit.unused
     def judge(
         self, image: torch.Tensor, label_map: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, list[list[torch.Tensor]]]:
         """The logits, and what each activation before them gives: one list, as there is one scale."""
-        x = image if label_map is None else torch.cat([image, label_map], 1)
+        x = image if label_map is None else _pair(image, label_map)
         features = []
         for layer in self.layers:
             x = layer(x)
             if isinstance(layer, nn.LeakyReLU):
                 features.append(x)
         return x, [features]
+
+
+def _pair(image: torch.Tensor, label_map: torch.Tensor) -> torch.Tensor:
+    """Both as channels of one, the last axis in memory: an image of one channel would make it the first."""
+    return torch.cat([image.movedim(1, -1), label_map.movedim(1, -1)], -1).movedim(-1, 1)
 
 
 class MultiScaleDiscriminator(nn.Module):
@@ -125,7 +130,7 @@ class MultiScaleDiscriminator(nn.Module):
 
     def judge(self, image: torch.Tensor, label_map: torch.Tensor) -> tuple[torch.Tensor, list[list[torch.Tensor]]]:
         """The logits, and one list of features per scale."""
-        pair = torch.cat([image, label_map], 1)
+        pair = _pair(image, label_map)
         logits, features = [], []
         for number, scale in enumerate(self.scales):
             if number:

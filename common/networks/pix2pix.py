@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.layers.factories import Conv, Norm
+from monai.networks.layers.factories import Conv
 from torch import nn
 
 from .initialisation import channels_last, initialise_normal
+from .instance_norm import InstanceNorm
 from .noise_input import NoiseInput, TakesNoise
 from .upconv import UpConv
 
@@ -63,14 +64,14 @@ class UNetGenerator(TakesNoise, nn.Module):
         levels = _levels(size, depth)
         widths = [min(filters * 2**level, 8 * filters) for level in range(levels)]
         single = max(size) == 2**levels
-        conv, norm = Conv[Conv.CONV, spatial_dims], Norm[Norm.INSTANCE, spatial_dims]
+        conv = Conv[Conv.CONV, spatial_dims]
 
         self.noise_input = NoiseInput(noise_channels, size)
         self.down = nn.ModuleList()
         for level, (before, after) in enumerate(zip([in_channels + noise_channels, *widths[:-1]], widths)):
             block: list[nn.Module] = [conv(before, after, 4, stride=2, padding=1)]
             if level > 0 and not (single and level == levels - 1):
-                block.append(norm(after, affine=True))
+                block.append(InstanceNorm(after))
             self.down.append(nn.Sequential(*block, nn.LeakyReLU(LEAK)))
 
         self.up = nn.ModuleList()
@@ -81,7 +82,7 @@ class UNetGenerator(TakesNoise, nn.Module):
                     UpConv(spatial_dims, before, after, 4),
                     nn.LeakyReLU(LEAK, inplace=True),
                     nn.Dropout(dropout),
-                    norm(after, affine=True),
+                    InstanceNorm(after),
                 )
             )
             before = 2 * after  # the skip connection is concatenated

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.layers.factories import Conv, Norm
+from monai.networks.layers.factories import Conv
 from torch import nn
 
 from .initialisation import channels_last, initialise_normal
+from .instance_norm import InstanceNorm
 from .noise_input import NoiseInput, TakesNoise
 from .upconv import UpConv
 
@@ -63,18 +64,18 @@ class ResNetGenerator(TakesNoise, nn.Module):
                 f"size {tuple(size)}, depth {depth}: every edge must be a multiple of {2**HALVINGS}, and depth is the "
                 "number of residual blocks, such as 6."
             )
-        conv, norm = Conv[Conv.CONV, spatial_dims], Norm[Norm.INSTANCE, spatial_dims]
+        conv = Conv[Conv.CONV, spatial_dims]
         self.noise_input = NoiseInput(noise_channels, size)
         layers: list[nn.Module] = [
-            conv(in_channels + noise_channels, filters, 7, padding=3), norm(filters, affine=True), nn.LeakyReLU(LEAK)
+            conv(in_channels + noise_channels, filters, 7, padding=3), InstanceNorm(filters), nn.LeakyReLU(LEAK)
         ]  # fmt: skip
         width = filters
         for _ in range(HALVINGS):
-            layers += [conv(width, 2 * width, 3, 2, padding=1), norm(2 * width, affine=True), nn.LeakyReLU(LEAK)]
+            layers += [conv(width, 2 * width, 3, 2, padding=1), InstanceNorm(2 * width), nn.LeakyReLU(LEAK)]
             width *= 2
         layers += [_Residual(spatial_dims, width, dropout) for _ in range(depth)]
         for _ in range(HALVINGS):
-            layers += [UpConv(spatial_dims, width, width // 2, 3), norm(width // 2, affine=True), nn.LeakyReLU(LEAK)]
+            layers += [UpConv(spatial_dims, width, width // 2, 3), InstanceNorm(width // 2), nn.LeakyReLU(LEAK)]
             width //= 2
         self.layers = nn.Sequential(*layers, conv(width, out_channels, 7, padding=3), nn.Tanh())
         channels_last(initialise_normal(self))
@@ -86,14 +87,14 @@ class ResNetGenerator(TakesNoise, nn.Module):
 class _Residual(nn.Module):
     def __init__(self, spatial_dims: int, width: int, dropout: float):
         super().__init__()
-        conv, norm = Conv[Conv.CONV, spatial_dims], Norm[Norm.INSTANCE, spatial_dims]
+        conv = Conv[Conv.CONV, spatial_dims]
         self.layers = nn.Sequential(
             conv(width, width, 3, padding=1),
-            norm(width, affine=True),
+            InstanceNorm(width),
             nn.LeakyReLU(LEAK),
             nn.Dropout(dropout),
             conv(width, width, 3, padding=1),
-            norm(width, affine=True),
+            InstanceNorm(width),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .initialisation import channels_last, initialise_normal
+from .instance_norm import InstanceNorm
 from .upconv import UpConv
 
 __all__ = ["Spade", "SpadeBlock", "SpadeGenerator"]
@@ -30,7 +31,7 @@ class Spade(nn.Module):
 
     def __init__(self, channels: int, num_labels: int):
         super().__init__()
-        self.norm = nn.InstanceNorm2d(channels)
+        self.norm = InstanceNorm(channels, affine=False)
         self.modulation = nn.Conv2d(num_labels, 2 * channels, 3, padding=1)
 
     def forward(self, x: torch.Tensor, label_map: torch.Tensor) -> torch.Tensor:

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from .initialisation import channels_last
+from .initialisation import channels_last, with_channels_last
+from .instance_norm import InstanceNorm
+from .relu_dropout import ReluDropout
 
 __all__ = ["UNet3D"]
 
@@ -54,12 +57,11 @@ class UNet3D(nn.Module):
         self.down = nn.ModuleList()
         for before, after in zip([in_channels, *channels[:-2]], channels[:-1]):
             self.down.append(_two_convolutions(before, after, dropout, instance_norm))
-        self.pool = nn.MaxPool3d(2)
         self.bottleneck = _two_convolutions(channels[-2], channels[-1], dropout, instance_norm)
         self.up = nn.ModuleList()
         self.merge = nn.ModuleList()
         for before, after in zip(channels[:0:-1], channels[-2::-1]):
-            norm = nn.InstanceNorm3d(after, affine=True) if instance_norm else nn.BatchNorm3d(after)
+            norm = InstanceNorm(after) if instance_norm else nn.BatchNorm3d(after)
             self.up.append(nn.Sequential(nn.ConvTranspose3d(before, after, 2, stride=2), norm, nn.ReLU(inplace=True)))
             self.merge.append(_two_convolutions(2 * after, after, dropout, instance_norm))
         self.head = nn.Conv3d(channels[0], out_channels, 1)
@@ -72,15 +74,25 @@ class UNet3D(nn.Module):
                 f"must be divisible by {self.divisor}. Resample or pad the data."
             )
         x = image
+        if not torch.jit.is_scripting():
+            x = with_channels_last(image)
         skips: list[torch.Tensor] = []
         for down in self.down:
             x = down(x)
             skips.append(x)
-            x = self.pool(x)
+            x = _halved(x)
         x = self.bottleneck(x)
         for up, merge in zip(self.up, self.merge):
             x = merge(torch.cat([up(x), skips.pop()], 1))
         return self.head(x)
+
+
+def _halved(x: torch.Tensor) -> torch.Tensor:
+    """The largest of each 2x2x2 voxels. Autocast would convert them to fp32 first."""
+    if not torch.jit.is_scripting():
+        with torch.autocast(x.device.type, enabled=False):
+            return F.max_pool3d(x, 2)
+    return F.max_pool3d(x, 2)
 
 
 def _two_convolutions(before: int, after: int, dropout: float, instance_norm: bool) -> nn.Sequential:
@@ -89,6 +101,6 @@ def _two_convolutions(before: int, after: int, dropout: float, instance_norm: bo
         convolution = nn.Conv3d(channels, after, 3, padding=1)
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
         nn.init.zeros_(convolution.bias)
-        norm = [nn.InstanceNorm3d(after, affine=True)] if instance_norm else []
-        layers += [convolution, *norm, nn.ReLU(inplace=True), nn.Dropout(dropout)]
+        norm = [InstanceNorm(after)] if instance_norm else []
+        layers += [convolution, *norm, ReluDropout(dropout)]
     return nn.Sequential(*layers)

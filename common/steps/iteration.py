@@ -17,6 +17,7 @@ from torch.nn import functional as F
 __all__ = [
     "average_buffers",
     "average_gradients",
+    "bare_engine",
     "fetch",
     "finish",
     "frozen",
@@ -25,6 +26,14 @@ __all__ = [
     "tally",
     "update",
 ]
+
+
+def bare_engine() -> Engine:
+    """An engine without a loop, to call a step by hand on the CPU."""
+    engine = Engine(lambda *_: None)
+    engine.register_events(*IterationEvents)
+    engine.state.device = torch.device("cpu")
+    return engine
 
 
 def fetch(engine: Engine, batch: Mapping, key: str) -> torch.Tensor:

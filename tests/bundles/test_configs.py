@@ -20,7 +20,7 @@ ids = [path.name for path in BUNDLES]
 
 # What a resumed run may differ in: where things are, how long and how often, how fast.
 NOT_SETTINGS = {
-    "bundle_root", "output_dir", "device", "epochs", "patience", "val_interval", "keep_last", "cache_rate",
+    "bundle_root", "output_dir", "device", "epochs", "patience", "val_interval", "keep_last", "cache_dir",
     "num_workers", "save_seconds", "imports",
 }  # fmt: skip
 

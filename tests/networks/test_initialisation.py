@@ -1,7 +1,8 @@
+import pytest
 import torch
 from torch import nn
 
-from common.networks.initialisation import channels_last, initialise_normal
+from common.networks.initialisation import channels_last, initialise_normal, with_channels_last
 
 
 def test_kernels_are_normal_biases_zero_and_scales_one():
@@ -26,3 +27,15 @@ def test_layout_reaches_outputs_and_keeps_values():
         after = channels_last(network)(x)
         assert after.is_contiguous(memory_format=layout)
         torch.testing.assert_close(after, before)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 6, 4), (2, 3, 6, 4), (2, 1, 6, 4, 2), (2, 3, 6, 4, 2)])
+def test_a_batch_with_channels_last_stays_the_same_and_leads_a_convolution_to_that_layout(shape):
+    x = torch.randn(shape)
+    last = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
+    y = with_channels_last(x)
+    convolution = channels_last((nn.Conv2d if len(shape) == 4 else nn.Conv3d)(shape[1], 5, 3, padding=1))
+
+    assert torch.equal(y, x)
+    assert convolution(y).is_contiguous(memory_format=last)
+    torch.testing.assert_close(convolution(y), convolution(x))

@@ -3,12 +3,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from common.networks.instance_norm import InstanceNorm
 from common.networks.patchgan import MultiScaleDiscriminator, PatchDiscriminator
 
 
 def without_norms(network):
     """Instance norm lets every pixel reach every logit a little; the patch is what the convolutions see."""
-    layers = [nn.Identity() if isinstance(layer, nn.InstanceNorm2d) else layer for layer in network.layers]
+    layers = [nn.Identity() if isinstance(layer, InstanceNorm) else layer for layer in network.layers]
     network.layers = nn.Sequential(*layers)
     return network
 
@@ -81,7 +82,7 @@ def test_spectral_norm_bounds_every_convolution_and_replaces_instance_norm():
     assert len(convolutions) == 5
     for layer in convolutions:
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-2)
-    assert not any(isinstance(layer, nn.InstanceNorm2d) for layer in network.layers)
+    assert not any(isinstance(layer, InstanceNorm) for layer in network.layers)
 
 
 def test_features_are_those_before_the_logits():
