@@ -1,4 +1,4 @@
-# make demo | test | check | slow | e2e | benchmark | clean
+# make demo | test | check | slow | e2e | benchmark | bench
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 DEMO ?= demo$(if $(SCALE),_$(SCALE))
 STUDY = $(RUN) -m scripts.study run --study scripts/studies
 
-.PHONY: help demo test check default slow e2e benchmark
+.PHONY: help demo test check default slow e2e benchmark bench
 help:            ## this list
 	@grep -hE '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
@@ -35,3 +35,6 @@ e2e: $(VENV)/installed        ## the whole study on small phantoms (< 10 min)
 
 benchmark: $(VENV)/installed  ## the headline on real brains and masks: REAL_DATA=DIR make benchmark (an hour, resumable; CORES=2)
 	$(STUDY)/benchmark.json --out benchmark --cores $(or $(CORES),2)
+
+bench: $(VENV)/installed      ## speed and memory against what users would run instead (docs/performance.md; half an hour, run it alone)
+	$(RUN) -m scripts.bench

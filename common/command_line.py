@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import inspect
 import os
 import sys
@@ -24,7 +25,7 @@ SCALARS = {str: "text", int: "a whole number", float: "a number", bool: "True or
 
 
 def run_command(
-    functions: Callable | Mapping[str, Callable], arguments: Sequence[str] | None = None, name: str | None = None
+    functions: Callable | Mapping[str, Callable | str], arguments: Sequence[str] | None = None, name: str | None = None
 ) -> None:
     """Run the function that the command line names, with the parameters that it gives as `--name value`.
 
@@ -33,13 +34,20 @@ def run_command(
     stderr; the environment variable TRACEBACK=1 shows where it was raised), 130 for Ctrl-C.
 
     Args:
-        functions: one function, or {command: function}.
+        functions: one function, or {command: function}; "module:function" is imported when its command is called, so
+            that the list of commands does not wait for PyTorch.
         arguments: the command line after the program; None takes it from sys.argv.
         name: of the program in the help; None takes it from sys.argv.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if {"--help", "-h"} & set(arguments):
+        helped = bool({"--help", "-h"} & set(arguments))
+        if not callable(functions):
+            if helped and arguments[0] not in functions:
+                print(_overview(functions))
+                return
+            functions = {name: _loaded(entry) if name in arguments[:1] else entry for name, entry in functions.items()}
+        if helped:
             fire.Fire(functions, command=arguments, name=name)
         else:
             _refuse_bad_arguments(*_chosen(functions, arguments))
@@ -52,6 +60,19 @@ def run_command(
     except KeyboardInterrupt:
         print("\nstopped; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
+
+
+def _loaded(entry: Callable | str) -> Callable:
+    if callable(entry):
+        return entry
+    module, name = entry.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _overview(functions: Mapping[str, Callable | str]) -> str:
+    """What the program is, and its commands."""
+    what = (sys.modules["__main__"].__doc__ or "").strip()
+    return f"{what}\n\nCommands: {', '.join(functions)}; `--help` after one describes it."
 
 
 def _chosen(functions: Callable | Mapping[str, Callable], arguments: list[str]) -> tuple[Callable, list[str]]:
@@ -123,7 +144,7 @@ def _refuse_bad_value(name: str, text: str | None, hint: Any) -> None:
 def _prepared(functions: Callable | Mapping[str, Callable]) -> Any:
     if callable(functions):
         return _silent(functions)
-    return {command: _silent(function) for command, function in functions.items()}
+    return {command: _silent(function) for command, function in functions.items() if callable(function)}
 
 
 def _silent(function: Callable) -> Callable:

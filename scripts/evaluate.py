@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 
 from common.command_line import run_command
-from common.evaluation import describe_results, evaluate, origin_path
 
 
 def main(
@@ -25,6 +24,8 @@ def main(
     epoch: int | None = None,
 ) -> None:
     """Score a segmenter's run on a split, write RESULTS.csv and print its summary."""
+    from common.evaluation import describe_results, evaluate, origin_path
+
     frame = evaluate(model, data, out, split, arm, seed, limit, epoch)
     header = json.loads(origin_path(Path(out)).read_text())
     print(describe_results(frame, header["split"], header["simulated"]))

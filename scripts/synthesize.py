@@ -11,8 +11,12 @@ Without --masks: lesion-free brains. The first two go on where they were stopped
 from __future__ import annotations
 
 from common.command_line import run_command
-from common.mask_comparison import compare_masks
-from common.synthesis import draw_masks, synthesize_images
+
+COMMANDS = {
+    "masks": "common.synthesis:draw_masks",
+    "images": "common.synthesis:synthesize_images",
+    "compare": "common.mask_comparison:compare_masks",
+}
 
 if __name__ == "__main__":
-    run_command({"masks": draw_masks, "images": synthesize_images, "compare": compare_masks})
+    run_command(COMMANDS)

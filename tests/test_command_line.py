@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 
@@ -145,3 +146,22 @@ def test_one_function_needs_no_command_name(capsys):
     with pytest.raises(SystemExit):
         run_command(draw, ["--modell", "a"])
     assert "Did you mean --model?" in capsys.readouterr().err
+
+
+def test_a_command_given_by_name_is_imported_when_it_is_called_and_not_before(monkeypatch, capsys, tmp_path):
+    (tmp_path / "heavy_module.py").write_text(
+        "def lift(weight: int) -> None:\n    'Lift it.'\n    print('lifted', weight)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    lazy = {"draw": draw, "lift": "heavy_module:lift"}
+
+    run_command(lazy, ["--help"])
+    run_command(lazy, ["draw", "--model", "a"])
+    assert "heavy_module" not in sys.modules
+    assert "Commands: draw, lift" in capsys.readouterr().out
+
+    run_command(lazy, ["lift", "--weight", "3"])
+    assert "lifted 3" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        run_command(lazy, ["lift", "--wait", "3"])
+    assert "Did you mean --weight?" in capsys.readouterr().err

@@ -10,15 +10,14 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser
 
+from scripts.synthesize import COMMANDS
+
 DOCUMENTS = [Path("README.md"), Path("CONTRIBUTING.md"), *sorted(Path("docs").glob("*.md"))]
 DOCUMENTS += sorted(Path("bundles").glob("*/docs/README.md"))
 FUNCTIONS = {
     "data": {"phantom": "data.phantom", "check": "data.check", "split": "data.split", "describe": "data.describe"},
-    "synthesize": {
-        "masks": "synthesize.draw_masks",
-        "images": "synthesize.synthesize_images",
-        "compare": "synthesize.compare_masks",
-    },
+    "synthesize": COMMANDS,
+    "bench": {"": "bench.main"},
     "evaluate": {"": "evaluate.main"},
     "study": {"plan": "study.plan", "run": "study.run", "status": "study.status", "report": "study.report"},
 }
@@ -43,7 +42,8 @@ def test_a_scripts_command_and_its_flags_exist(line):
     _, _, module, *words = shlex.split(line)
     known = FUNCTIONS[module.removeprefix("scripts.")]
     name = known[words[0] if "" not in known else ""]
-    function = getattr(importlib.import_module(f"scripts.{name.split('.')[0]}"), name.split(".")[1])
+    file, name = name.split(":") if ":" in name else (f"scripts.{name.split('.')[0]}", name.split(".")[1])
+    function = getattr(importlib.import_module(file), name)
     assert [flag for flag in flags(words) if flag not in inspect.signature(function).parameters] == []
 
 

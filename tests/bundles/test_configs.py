@@ -21,7 +21,7 @@ ids = [path.name for path in BUNDLES]
 # What a resumed run may differ in: where things are, how long and how often, how fast.
 NOT_SETTINGS = {
     "bundle_root", "output_dir", "device", "epochs", "patience", "val_interval", "keep_last", "cache_dir",
-    "num_workers", "save_seconds", "imports",
+    "num_workers", "save_seconds", "imports", "compile",
 }  # fmt: skip
 
 
@@ -107,6 +107,7 @@ def test_every_knob_that_changes_a_result_is_a_setting_that_a_resume_checks(bund
         "training",
         "deterministic",
         "network",
+        "compiled",
         "reverse",
         "discriminator",
         "critic",
