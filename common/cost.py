@@ -14,7 +14,7 @@ from .arithmetic import CountFlops
 from .bundles import configured
 from .steps.iteration import bare_engine
 
-__all__ = ["DEVICES", "EFFICIENCY", "Cost", "predict_training"]
+__all__ = ["DEVICES", "EFFICIENCY", "Cost", "predict_training", "sample_batch"]
 
 DEVICES = {"A100": 312e12, "RTX 4090": 165e12, "RTX 3090": 71e12, "V100": 125e12, "T4": 65e12}
 """Operations per second of dense matrix products in half precision, by the makers' data sheets."""
@@ -73,7 +73,7 @@ def predict_training(
     parser = configured(bundle, overlays, {**settings, "device": torch.device("cpu"), "accumulate": 1})
     step = parser.get_parsed_content("train#step")
     knobs = {key: parser.get(key) for key in ("epochs", "batch_size", "draws_per_epoch", "n_critic")}
-    batch = _single(parser, bundle)
+    batch = sample_batch(parser, bundle)
     optimizers = [value for name, value in vars(step).items() if name.endswith("optimizer")]
     weights = sum(p.numel() for one in optimizers for group in one.param_groups for p in group["params"])
 
@@ -91,7 +91,7 @@ def predict_training(
     return Cost(step_seconds * steps, step_seconds, memory / 1e9, steps, flops, weights)
 
 
-def _single(parser, bundle: str) -> dict[str, torch.Tensor]:
+def sample_batch(parser, bundle: str) -> dict[str, torch.Tensor]:
     """A batch of one sample, of zeros, for the step of a bundle."""
     size = [int(edge) for edge in parser.get_parsed_content("size")]
     if bundle == "lesion_wgan":
