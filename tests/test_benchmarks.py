@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from common.benchmarks import harness, running, scores
-from common.benchmarks.baselines import ReferenceUNet, contiguous, pix2pix_step, plain_step
-from common.benchmarks.translator import literal
+from common.benchmarks.baselines import ReferenceUNet, literal, pix2pix_step, plain_step
+from common.networks.lesion_gan import Critic
 from common.networks.patchgan import PatchDiscriminator
 from common.networks.pix2pix import UNetGenerator
 from common.networks.unet3d import UNet3D
@@ -91,12 +91,16 @@ def test_every_benchmark_has_its_place_in_the_docs_and_an_unknown_one_is_refused
         main("speed")
 
 
-def test_the_literal_generator_computes_what_ours_does():
+def test_the_literal_networks_compute_what_ours_do():
     torch.manual_seed(0)
     generator = UNetGenerator(2, 5, 1, (16, 16), dropout=0.0, filters=4).eval()
     label = torch.rand(2, 5, 16, 16)
 
     torch.testing.assert_close(literal(generator).eval()(label), generator(label), atol=1e-6, rtol=1e-5)
+    critic, mask = Critic((16, 16, 8), 2), torch.rand(2, 2, 16, 16, 8)
+    torch.testing.assert_close(literal(critic)(mask), critic(mask))
+    unet, image = UNet3D(1, 2, dropout=0.1, channels=(2, 4), instance_norm=True).eval(), torch.rand(1, 1, 8, 8, 4)
+    torch.testing.assert_close(literal(unet).eval()(image), unet(image))
 
 
 def test_the_references_generator_has_as_many_parameters_as_the_papers():
@@ -109,7 +113,7 @@ def test_the_references_generator_has_as_many_parameters_as_the_papers():
 def test_the_plain_steps_learn():
     torch.manual_seed(0)
     image, label = torch.rand(1, 1, 16, 16, 8), (torch.rand(1, 1, 16, 16, 8) > 0.7).float()
-    step = plain_step(contiguous(UNet3D(1, 2, dropout=0.0, channels=(4, 8))), 1e-2)
+    step = plain_step(literal(UNet3D(1, 2, dropout=0.0, channels=(4, 8))), 1e-2)
     losses = [step(image, label) for _ in range(8)]
     assert losses[-1] < losses[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,12 @@ from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd, EnsureTy
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["DoubledConv", "ReferenceUNet", "contiguous", "plain_segmentation", "plain_step", "pix2pix_step"]
+from ..networks.instance_norm import InstanceNorm
+from ..networks.lesion_gan import HalvingConv
+from ..networks.relu_dropout import ReluDropout
+from ..networks.upconv import UpConv
+
+__all__ = ["DoubledConv", "ReferenceUNet", "contiguous", "literal", "plain_segmentation", "plain_step", "pix2pix_step"]
 
 
 def contiguous(network: nn.Module) -> nn.Module:
@@ -81,6 +87,36 @@ class DoubledConv(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         doubled = F.interpolate(x, scale_factor=2, mode="nearest")
         return self.convolve(F.pad(doubled, self.pad), self.weight, self.bias)
+
+
+def literal(network: nn.Module) -> nn.Module:
+    """The same network from PyTorch's own layers, one by one as the paper lists them, in PyTorch's default layout."""
+    network = copy.deepcopy(network)
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, UpConv):
+                setattr(parent, name, DoubledConv(child))
+            elif isinstance(child, HalvingConv):
+                plain = nn.Conv3d(child.in_channels, child.out_channels, 5, stride=2, padding=2, bias=False)
+                plain.load_state_dict(child.state_dict())
+                setattr(parent, name, plain)
+            elif isinstance(child, InstanceNorm):
+                setattr(parent, name, DefaultInstanceNorm(child))
+            elif isinstance(child, ReluDropout):
+                setattr(parent, name, nn.Sequential(nn.ReLU(inplace=True), nn.Dropout(child.dropout)))
+    return contiguous(network)
+
+
+class DefaultInstanceNorm(nn.Module):
+    """PyTorch's instance norm with the parameters of an `InstanceNorm`."""
+
+    def __init__(self, norm: InstanceNorm):
+        super().__init__()
+        copied = (None if p is None else nn.Parameter(p.detach().clone()) for p in (norm.weight, norm.bias))
+        self.weight, self.bias = copied
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.instance_norm(x, weight=self.weight, bias=self.bias)
 
 
 class ReferenceUNet(nn.Module):

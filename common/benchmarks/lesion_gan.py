@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,8 @@ from torch import nn
 from ..losses import critic_loss, gradient_penalty
 from ..networks.lesion_gan import Critic, LesionGenerator
 from ..steps.wgan import WassersteinStep
-from .baselines import contiguous
+from .baselines import literal
 from .harness import Comparison, compare, count_flops
-from .translator import literal
 
 __all__ = ["benchmark"]
 
@@ -26,7 +24,7 @@ def benchmark(folder: Path) -> list[Comparison]:
     """One critic update with its penalty, batch 8 of 128x128x32."""
     torch.manual_seed(0)
     generator, critic = LesionGenerator(size=SIZE), Critic(SIZE)
-    plain_generator, plain_critic = literal(generator), contiguous(copy.deepcopy(critic))
+    plain_generator, plain_critic = literal(generator), literal(critic)
     real = torch.zeros(BATCH, 1, *SIZE)
     real[:, :, 40:60, 50:80, 10:20] = 1
     step = _critic_step(generator, critic)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from ..precision import autocast
 from ..prediction import segment_dataset
 from ..steps.iteration import bare_engine
 from ..steps.supervised import SupervisedStep
-from .baselines import contiguous, plain_segmentation, plain_step
+from .baselines import literal, plain_segmentation, plain_step
 from .harness import Comparison, compare, count_flops
 
 __all__ = ["benchmark"]
@@ -35,7 +34,7 @@ def benchmark(folder: Path) -> list[Comparison]:
     dataset = make_phantom(folder / "data", CASES, SIZE, negatives=0.0)
     torch.manual_seed(0)
     network = UNet3D(1, 2, dropout=0.02)
-    plain = contiguous(copy.deepcopy(network))
+    plain = literal(network)
     image, label = _case(dataset, "training", 0)
     train, train_plainly = _step(network), plain_step(plain, LEARNING_RATE)
     steps = compare(

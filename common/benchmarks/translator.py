@@ -13,11 +13,10 @@ from ..labels import NUM_LABELS
 from ..losses import least_squares
 from ..networks.patchgan import PatchDiscriminator
 from ..networks.pix2pix import UNetGenerator
-from ..networks.upconv import UpConv
 from ..steps.iteration import bare_engine, one_hot
 from ..steps.paired import PairedStep
 from ..translation import translate_volume
-from .baselines import DoubledConv, ReferenceUNet, contiguous, pix2pix_step
+from .baselines import ReferenceUNet, contiguous, literal, pix2pix_step
 from .harness import Comparison, compare, count_flops
 
 __all__ = ["benchmark"]
@@ -87,16 +86,6 @@ def _synthesis() -> list[Comparison]:
         compare(job, ours, lambda: slice_by_slice(plain), f"{LAYERS}, {ONE_BY_ONE}", agreement, 3, flops, 4.0),
         compare(job, ours, lambda: slice_by_slice(reference), f"{REFERENCE}, {ONE_BY_ONE}", _finite, 3, flops, 2.0),
     ]
-
-
-def literal(generator: nn.Module) -> nn.Module:
-    """The same generator with doubling and convolution as two layers, and PyTorch's default layout."""
-    network = copy.deepcopy(generator)
-    for parent in list(network.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, UpConv):
-                setattr(parent, name, DoubledConv(child))
-    return contiguous(network)
 
 
 def _label_map(number: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from .initialisation import channels_last, initialise_normal
 from .instance_norm import InstanceNorm
@@ -76,6 +77,27 @@ def _norm_act(channels: int) -> list[nn.Module]:
     return [InstanceNorm(channels), nn.LeakyReLU(LEAK, inplace=True)]
 
 
+class HalvingConv(nn.Conv3d):
+    """A 5x5x5 convolution of stride 2 that leaves out what of its kernel meets nothing but the zeros around.
+
+    Of an axis with one voxel only the middle of the kernel meets it, of one with two the middle and the next: 4 entries
+    of 125 in the critic's last layer, which holds most of its parameters.
+
+    Shape:
+        (B, in_channels, H, W, D) -> (B, out_channels, H / 2, W / 2, D / 2), rounded up.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, 5, stride=2, padding=2, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        few = [edge <= 2 for edge in x.shape[2:]]
+        start = [2 if one else 0 for one in few]
+        end = [2 + edge if one else 5 for one, edge in zip(few, x.shape[2:])]
+        kernel = self.weight[:, :, start[0] : end[0], start[1] : end[1], start[2] : end[2]]
+        return F.conv3d(x, kernel, stride=2, padding=[2 - zeros for zeros in start])
+
+
 class Critic(nn.Module):
     """Score how lesion-like a mask is; the score has no scale or zero of its own.
 
@@ -101,7 +123,7 @@ class Critic(nn.Module):
         widths = [in_channels] + [min(filters * 2**level, widest) for level in range(halvings)]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
-            layers += [nn.Conv3d(before, after, 5, stride=2, padding=2, bias=False), nn.LeakyReLU(LEAK)]
+            layers += [HalvingConv(before, after), nn.LeakyReLU(LEAK)]
         layers += [nn.Flatten(), nn.Linear(widths[-1], widest, bias=False), nn.Linear(widest, 1, bias=False)]
         self.layers = nn.Sequential(*layers)
         channels_last(initialise_normal(self))

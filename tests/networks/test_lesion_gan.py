@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from common.networks.lesion_gan import Critic, LesionGenerator
+from common.networks.lesion_gan import Critic, HalvingConv, LesionGenerator
 
 SIZE = (32, 16, 8)
 
@@ -88,3 +88,15 @@ def test_both_can_be_scripted():
     noise, mask = torch.randn(2, 6), torch.rand(2, 2, *SIZE)
     for network, x in ((small_generator(), noise), (Critic(SIZE, 2), mask)):
         torch.testing.assert_close(torch.jit.script(network)(x), network(x))
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 2, 1), (4, 2, 1), (3, 4, 2), (8, 6, 5)])
+def test_a_halving_convolution_leaves_out_only_what_meets_zeros(size):
+    torch.manual_seed(0)
+    layer = HalvingConv(2, 3).double()
+    x = torch.randn(2, 2, *size, dtype=torch.float64, requires_grad=True)
+    answers = [layer(x), F.conv3d(x, layer.weight, stride=2, padding=2)]
+    ours, plain = ([y, *torch.autograd.grad(y.square().sum(), [x, layer.weight])] for y in answers)
+
+    for a, b in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a, b)
