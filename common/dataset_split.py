@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from .datalists import Case, Dataset, read_dataset, write_dataset
 from .grids import read_volume
 
-__all__ = ["split_dataset"]
+__all__ = ["assign_splits", "split_dataset"]
 
 FIFTHS = 5
 # How much more the numbers of positive, DWI-negative and normal cases count than the mix of lesion volumes. With 1,
@@ -41,22 +42,30 @@ def split_dataset(
     Raises:
         ValueError: impossible shares, a synthetic data set, or too few groups for the shares; nothing is written then.
     """
-    if min(validation, test) < 0 or validation + test >= 1:
-        raise ValueError(f"shares are validation {validation}, test {test}: each at least 0, and together less than 1.")
     dataset = read_dataset(folder)
     path = dataset.folder / "dataset.json"
     if dataset.synthetic:
         raise ValueError(
             f"{path}: synthetic cases are for training only. Split the data set that they were drawn from."
         )
-    rng = np.random.default_rng(seed)
-    cases = [dataset.cases[i] for i in rng.permutation(len(dataset.cases))]
-    shares = {"training": 1 - validation - test, "validation": validation, "test": test}
-    split_of = _assign(_groups(cases), _fifths(cases), shares, move_normal)
-    moved = sorted((replace(case, split=split_of[case.subject]) for case in cases), key=_kind)
-    _refuse_starved(path, moved, shares)
+    moved = assign_splits(path, dataset.cases, seed, validation, test, move_normal)
     _keep(path)
     return write_dataset(dataset.folder, dataset.header, moved)
+
+
+def assign_splits(
+    path: Path, cases: Sequence[Case], seed: int, validation: float, test: float, move_normal: bool = False
+) -> list[Case]:
+    """The same cases with their split drawn anew, as `split_dataset` does; `path` names them in errors."""
+    if min(validation, test) < 0 or validation + test >= 1:
+        raise ValueError(f"shares are validation {validation}, test {test}: each at least 0, and together less than 1.")
+    rng = np.random.default_rng(seed)
+    drawn = [cases[i] for i in rng.permutation(len(cases))]
+    shares = {"training": 1 - validation - test, "validation": validation, "test": test}
+    split_of = _assign(_groups(drawn), _fifths(drawn), shares, move_normal)
+    moved = sorted((replace(case, split=split_of[case.subject]) for case in drawn), key=_kind)
+    _refuse_starved(path, moved, shares)
+    return moved
 
 
 def _kind(case: Case) -> int:

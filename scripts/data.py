@@ -1,9 +1,11 @@
-"""Make, check, split and describe data sets (docs/data.md).
+"""Make, import, check, split and describe data sets (docs/data.md, docs/importing.md).
 
 python -m scripts.data phantom  --out data --subjects 48 --size 64,64,16 --seed 1
 python -m scripts.data check    --data data
 python -m scripts.data split    --data data --seed 1 --validation 0.15 --test 0.2
 python -m scripts.data describe --data data
+python -m scripts.data isles22|isles15|soop|bids|dicom|folder --source DIR --out data
+python -m scripts.data restore  --data data --subject sub-01 --file mask.nii.gz --out mask_in_scanner_space.nii.gz
 """
 
 from __future__ import annotations
@@ -83,6 +85,78 @@ def describe(data: str, out: str | None = None) -> None:
     print(describe_dataset(data, out))
 
 
+def restore(data: str, subject: str, file: str, out: str) -> None:
+    """Carry a mask or an image on the data set's grid back to the space that the subject was imported from.
+
+    Args:
+        data: folder of an imported data set.
+        subject: whose space it is.
+        file: NIfTI on the data set's grid; of 0 and 1 it is a mask, else an image in [-1, 1].
+        out: NIfTI file to write; never overwritten.
+    """
+    from common.preprocessing.restoring import restore_volume
+
+    print(restore_volume(data, subject, file, out))
+
+
+def _importer(layout: str):
+    """The command that imports a layout."""
+
+    def run(
+        source: str,
+        out: str,
+        cohort: str = "stroke",
+        size: tuple[int, int, int] = (128, 128, 32),
+        space: str = "register",
+        floor: float = 0.1,
+        images: str | None = None,
+        masks: str | None = None,
+        brains: str | None = None,
+        anatomies: str = "none",
+        volume: int | None = None,
+        seed: int = 1,
+        validation: float = 0.15,
+        test: float = 0.2,
+        workers: int = 1,
+        strict: bool = False,
+    ) -> None:
+        """Import clinical images as a data set; the same command again goes on where it stopped (docs/importing.md).
+
+        Args:
+            source: folder that was handed out.
+            out: folder of the data set; a second source may be imported into the same.
+            cohort: stroke or normal.
+            size: voxels of the grid over the MNI box.
+            space: register (affinely to MNI152), shift (only centre the brain) or mni (is there already).
+            floor: what becomes -1: up to 1 a share of the 99.5th percentile, above an intensity (the paper: 35).
+            images: folder: pattern of the images with one *, such as "images/*.nii.gz"; dicom: part of the series'
+                name.
+            masks: folder, dicom: pattern of the masks; bids: end of the masks' names ("label-lesion_mask").
+            brains: pattern of brain masks in the images' space.
+            anatomies: none, atlas, or a pattern of label maps (FreeSurfer ids) in the images' space.
+            volume: which of a 4D image, counted from 0.
+            seed: of the split.
+            validation: share of the new stroke cases.
+            test: share of the new stroke cases.
+            workers: processes.
+            strict: stop at the first bad case.
+        """
+        from common.importing.importer import import_dataset
+        from common.preprocessing.pipeline import Options
+
+        options = Options(tuple(size), space, floor)
+        made = import_dataset(
+            layout, source, out, cohort, options, images, masks, brains, anatomies, volume, seed, validation, test,
+            workers, strict,
+        )  # fmt: skip
+        print(_counts(made))
+
+    return run
+
+
+IMPORTERS = {layout: _importer(layout) for layout in ("isles22", "isles15", "soop", "bids", "dicom", "folder")}
+
+
 def _counts(dataset) -> str:
     lines = [f"{dataset.folder}: {len(dataset.cases)} cases ({'simulated' if dataset.simulated else 'not simulated'})"]
     for name in SPLITS:
@@ -94,4 +168,5 @@ def _counts(dataset) -> str:
 
 
 if __name__ == "__main__":
-    run_command({"phantom": phantom, "check": check, "split": split, "describe": describe})
+    commands = {"phantom": phantom, "check": check, "split": split, "describe": describe, "restore": restore}
+    run_command(commands | IMPORTERS)

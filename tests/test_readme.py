@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser
 
+from scripts.data import IMPORTERS
 from scripts.synthesize import COMMANDS
 
 DOCUMENTS = [Path("README.md"), Path("CONTRIBUTING.md"), *sorted(Path("docs").glob("*.md"))]
 DOCUMENTS += sorted(Path("bundles").glob("*/docs/README.md"))
 FUNCTIONS = {
-    "data": {"phantom": "data.phantom", "check": "data.check", "split": "data.split", "describe": "data.describe"},
+    "data": {name: f"data.{name}" for name in ("phantom", "check", "split", "describe", "restore")} | IMPORTERS,
     "synthesize": COMMANDS,
     "bench": {"": "bench.main"},
     "evaluate": {"": "evaluate.main"},
@@ -42,6 +43,9 @@ def test_a_scripts_command_and_its_flags_exist(line):
     _, _, module, *words = shlex.split(line)
     known = FUNCTIONS[module.removeprefix("scripts.")]
     name = known[words[0] if "" not in known else ""]
+    if callable(name):
+        assert [flag for flag in flags(words) if flag not in inspect.signature(name).parameters] == []
+        return
     file, name = name.split(":") if ":" in name else (f"scripts.{name.split('.')[0]}", name.split(".")[1])
     function = getattr(importlib.import_module(file), name)
     assert [flag for flag in flags(words) if flag not in inspect.signature(function).parameters] == []

@@ -31,7 +31,12 @@ def similarity_from_points(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
 
 
 def register_affine(
-    fixed: np.ndarray, fixed_affine: np.ndarray, moving: np.ndarray, moving_affine: np.ndarray, start: np.ndarray
+    fixed: np.ndarray,
+    fixed_affine: np.ndarray,
+    moving: np.ndarray,
+    moving_affine: np.ndarray,
+    start: np.ndarray,
+    shrink: tuple[int, ...] = (4, 2),
 ) -> np.ndarray:
     """Find the affine map that lays `moving` over `fixed`, from coarse to fine.
 
@@ -41,6 +46,7 @@ def register_affine(
         fixed, moving: images with background 0, any shapes and units.
         fixed_affine, moving_affine: (4, 4) voxel to mm, RAS.
         start: (4, 4) from mm of `fixed` to mm of `moving`, near the solution (within some 5 degrees and 10 mm).
+        shrink: of each level, in voxels; smoothed by half of it.
 
     Returns:
         (4, 4) like `start`; the same for the same input.
@@ -55,8 +61,8 @@ def register_affine(
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-3, 100, 0.6)
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([4, 2])
-    method.SetSmoothingSigmasPerLevel([2, 1])
+    method.SetShrinkFactorsPerLevel(list(shrink))
+    method.SetSmoothingSigmasPerLevel([factor / 2 for factor in shrink])
     method.SetInitialTransform(transform, inPlace=True)
     method.SetNumberOfThreads(1)  # a sum over threads is not the same twice
     method.Execute(_to_sitk(fixed, fixed_affine), _to_sitk(moving, moving_affine))
