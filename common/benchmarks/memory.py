@@ -61,7 +61,7 @@ def benchmark(folder: Path) -> list[Table]:
     counts, names = [row["subjects"] for row in rows], list(rows[0])[1:]
     slopes = {name: 100 * np.polyfit(counts, [row[name] for row in rows], 1)[0] for name in names}
     rows.append({"subjects": "per 100", **{name: round(float(slope), 1) for name, slope in slopes.items()}})
-    return [Table(f"Peak memory; {BOUND:.0f} MB per 100 subjects at most", rows, max(slopes.values()) < BOUND)]
+    return [Table(f"Peak memory; {BOUND:.0f} MB per 100 subjects at most", rows, bool(max(slopes.values()) < BOUND))]
 
 
 def enlarged(dataset: Dataset, folder: Path, count: int) -> Dataset:
