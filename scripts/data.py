@@ -6,6 +6,8 @@ python -m scripts.data split    --data data --seed 1 --validation 0.15 --test 0.
 python -m scripts.data describe --data data
 python -m scripts.data isles22|isles15|soop|bids|dicom|folder --source DIR --out data
 python -m scripts.data restore  --data data --subject sub-01 --file mask.nii.gz --out mask_in_scanner_space.nii.gz
+python -m scripts.data nnunet   --data data --out nnunet --number 501 --synthetic synthetic
+python -m scripts.data derivatives --data synthetic --out bids
 """
 
 from __future__ import annotations
@@ -99,6 +101,32 @@ def restore(data: str, subject: str, file: str, out: str) -> None:
     print(restore_volume(data, subject, file, out))
 
 
+def nnunet(data: str, out: str, number: int, synthetic: str | None = None) -> None:
+    """Write a data set as nnU-Net v2 wants it, with its own split as the only fold; synthetic cases train only.
+
+    Args:
+        data: folder of the data set.
+        out: gets nnUNet_raw/ and nnUNet_preprocessed/.
+        number: of the data set in nnU-Net, 1 to 999.
+        synthetic: synthetic data set made from it.
+    """
+    from common.exporting.nnunet import export_nnunet
+
+    print(export_nnunet(data, out, number, synthetic))
+
+
+def derivatives(data: str, out: str) -> None:
+    """Write a data set, synthetic or not, as BIDS derivatives.
+
+    Args:
+        data: folder of the data set.
+        out: folder to make.
+    """
+    from common.exporting.bids import export_bids
+
+    print(export_bids(data, out))
+
+
 def _importer(layout: str):
     """The command that imports a layout."""
 
@@ -169,4 +197,5 @@ def _counts(dataset) -> str:
 
 if __name__ == "__main__":
     commands = {"phantom": phantom, "check": check, "split": split, "describe": describe, "restore": restore}
+    commands |= {"nnunet": nnunet, "derivatives": derivatives}
     run_command(commands | IMPORTERS)

@@ -16,7 +16,10 @@ from scripts.synthesize import COMMANDS
 DOCUMENTS = [Path("README.md"), Path("CONTRIBUTING.md"), *sorted(Path("docs").glob("*.md"))]
 DOCUMENTS += sorted(Path("bundles").glob("*/docs/README.md"))
 FUNCTIONS = {
-    "data": {name: f"data.{name}" for name in ("phantom", "check", "split", "describe", "restore")} | IMPORTERS,
+    "data": {
+        name: f"data.{name}" for name in ("phantom", "check", "split", "describe", "restore", "nnunet", "derivatives")
+    }
+    | IMPORTERS,
     "synthesize": COMMANDS,
     "bench": {"": "bench.main"},
     "evaluate": {"": "evaluate.main"},
