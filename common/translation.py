@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from .context import neighbours
-from .precision import autocast
+from .precision import autocast, dtype_of
 from .steps.iteration import one_hot
 
 __all__ = ["default_device", "translate_volume"]
@@ -55,9 +55,9 @@ def translate_volume(
     noise = None
     if hasattr(network, "draw_noise"):
         noise = network.draw_noise(len(items), torch.Generator().manual_seed(seed), device)
-    drawn = []
+    dtype, drawn = dtype_of(device, precision), []
     for some in torch.arange(len(items)).split(batch_size or len(items)):
-        inputs = (one_hot(items[some], num_labels), *([] if noise is None else [noise[some]]))
+        inputs = (one_hot(items[some], num_labels, dtype), *([] if noise is None else [noise[some]]))
         with autocast(device, precision):
             drawn.append(network(*inputs)[:, 0].float())
     image = torch.cat(drawn)  # (D, H, W) or (1, H, W, D)

@@ -24,7 +24,7 @@ __all__ = ["benchmark"]
 
 SIZE = (128, 128, 32)
 CASES = {"normal": 0, "training": 2, "validation": 0, "test": 6}
-WARM_UP_STEPS = 40  # until the network finds lesions, so that its masks can be compared
+WARM_UP_STEPS = 150  # until the network finds lesions, so that its masks can be compared
 MASK_DIFFERENCE = 1e-3
 LEARNING_RATE = 1e-3
 
@@ -117,9 +117,11 @@ def _mask(network: nn.Module, image: torch.Tensor, precision: str) -> np.ndarray
 
 def _same_masks(ours: list[np.ndarray], theirs: list[np.ndarray]) -> str:
     dice = [
-        2 * (a.astype(bool) & b.astype(bool)).sum() / max(a.astype(bool).sum() + b.astype(bool).sum(), 1)
+        (2 * (a.astype(bool) & b.astype(bool)).sum() + 1) / (a.astype(bool).sum() + b.astype(bool).sum() + 1)
         for a, b in zip(ours, theirs, strict=True)
     ]
+    if not any(mask.any() for mask in theirs):
+        raise ValueError("nothing is found: there are no masks to compare. Train the network longer.")
     if min(dice) < 1 - MASK_DIFFERENCE:
         raise ValueError(f"the masks differ: Dice {min(dice):.4f}, expected {1 - MASK_DIFFERENCE} or more.")
     return f"Dice {min(dice):.5f} or more"

@@ -99,8 +99,11 @@ class PatchDiscriminator(nn.Module):
 
 
 def _pair(image: torch.Tensor, label_map: torch.Tensor) -> torch.Tensor:
-    """Both as channels of one, the last axis in memory: an image of one channel would make it the first."""
-    return torch.cat([image.movedim(1, -1), label_map.movedim(1, -1)], -1).movedim(-1, 1)
+    """Both as channels of one, the last axis in memory: an image of one channel would make it the first.
+
+    In the type of the label map, which is the one that the convolutions compute in.
+    """
+    return torch.cat([image.movedim(1, -1).to(label_map.dtype), label_map.movedim(1, -1)], -1).movedim(-1, 1)
 
 
 class MultiScaleDiscriminator(nn.Module):

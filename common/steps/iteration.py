@@ -12,7 +12,6 @@ from ignite.engine import Engine
 from monai.engines.utils import IterationEvents
 from monai.utils import convert_to_tensor
 from torch import nn
-from torch.nn import functional as F
 
 __all__ = [
     "average_buffers",
@@ -44,12 +43,15 @@ def fetch(engine: Engine, batch: Mapping, key: str) -> torch.Tensor:
     return convert_to_tensor(batch[key], track_meta=False).to(engine.state.device, non_blocking=True)
 
 
-def one_hot(label_map: torch.Tensor, num_labels: int) -> torch.Tensor:
-    """Label ids (B, S, H, W[, D]) as float channels (B, S * num_labels, H, W[, D]), channels last in memory.
+def one_hot(label_map: torch.Tensor, num_labels: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Label ids (B, S, H, W[, D]) as channels (B, S * num_labels, H, W[, D]) of 0 and 1, channels last in memory.
 
-    S is 1, or the slice with its context (`common.context`): then the labels of the first slice come first.
+    In the type that the networks compute in, no pass has to convert them. S is 1, or the slice with its context
+    (`common.context`): then the labels of the first slice come first.
     """
-    return F.one_hot(label_map.movedim(1, -1).long(), num_labels).flatten(-2).movedim(-1, 1).float()
+    ids = label_map.movedim(1, -1).long().unsqueeze(-1)  # (B, H, W[, D], S, 1)
+    channels = torch.zeros(*ids.shape[:-1], num_labels, dtype=dtype, device=ids.device)
+    return channels.scatter_(-1, ids, 1).flatten(-2).movedim(-1, 1)
 
 
 def split(parts: int, *tensors: torch.Tensor) -> Iterator[tuple]:

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..labels import LESION
 from ..losses import feature_matching
-from ..precision import TRAINING, autocast, checked_precision
+from ..precision import TRAINING, autocast, checked_precision, dtype_of
 from .iteration import fetch, finish, frozen, one_hot, split, tally, update
 
 __all__ = ["PairedStep"]
@@ -82,8 +82,9 @@ class PairedStep:
         self.accumulate = accumulate
 
     def __call__(self, engine: Engine, batch: Mapping) -> dict[str, float]:
-        label = one_hot(fetch(engine, batch, "label_map"), self.num_labels)  # (B, S * L, H, W)
         real = fetch(engine, batch, "image")  # (B, 1, H, W)
+        dtype = dtype_of(real.device, self.precision)
+        label = one_hot(fetch(engine, batch, "label_map"), self.num_labels, dtype)  # (B, S * L, H, W)
         self.generator.train()
         self.discriminator.train()
         fake = self._translate(label) if self.accumulate == 1 else None
