@@ -24,7 +24,7 @@ SIZE = (64, 64, 16)
 CASES = {"normal": 12, "training": 12, "validation": 3, "test": 2}
 SUBJECTS = (50, 200, 800)
 BOUND = 10.0  # MB per 100 subjects
-PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)"
+PEAK = "from common.environment import peak_memory_gb; print(1000 * peak_memory_gb())"
 TRAINING = """
 from common.bundles import train
 train({bundle!r}, ['demo'], dataset_dir={data!r}, output_dir={out!r}, **{knobs})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from real_components import lack
 from scans import LESION_MM, save, scan
 
 from common.grids import read_volume
@@ -20,8 +19,17 @@ from common.preprocessing.pipeline import Options
 TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
+@pytest.fixture(autouse=True)
+def _pydicom():
+    if importlib.util.find_spec("pydicom") is None:
+        lack("no pydicom: pip install -r requirements-dicom.txt")
+
+
 def write_series(folder: Path, one, description="ep2d_diff_b1000 TRACEW", skip=(), twice=(), name="IM", seed=0) -> None:
     """One file a slice; names and instance numbers in another order than the slices."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
     folder.mkdir(parents=True, exist_ok=True)
     spacing = np.linalg.norm(one.affine[:3, :3], axis=0)
     axes = TO_LPS @ (one.affine[:3, :3] / spacing)
@@ -110,6 +118,8 @@ def test_a_missing_slice_and_several_volumes_in_one_series_are_refused(tmp_path)
 
 
 def test_what_pydicom_wrote_is_dicom(tmp_path):
+    import pydicom
+
     write_series(tmp_path, scan())
 
     assert pydicom.dcmread(next(tmp_path.iterdir())).Modality == "MR"
