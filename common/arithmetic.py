@@ -12,6 +12,7 @@ class CountFlops(TorchDispatchMode):
     """Inside, `total` grows by the operations of every matrix product and convolution, forward and backward.
 
     By PyTorch's own formulas. Its FlopCounterMode follows modules as well, which fails on a gradient of a gradient.
+    Nothing is counted in inference mode, which does not take operations apart.
     """
 
     def __init__(self):

@@ -22,7 +22,7 @@ from .environment import describe_environment
 
 __all__ = ["Preflight", "configured", "load_network", "read_settings", "sha256", "train"]
 
-BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
+HERE = Path(__file__).resolve()
 
 # What `python -m monai.bundle run` takes itself; everything else on its command line must be an id of the config.
 MONAI_FLAGS = {
@@ -102,7 +102,7 @@ def train(bundle: str, overlays: Iterable[str] = (), **overrides: Any) -> None:
         overlays: names of config files beside train.json, such as "demo".
         overrides: ids of the config and their values; an id that the config lacks is refused.
     """
-    folder = BUNDLES / bundle / "configs"
+    folder = configs_of(bundle)
     files = [str(folder / f"{name}.json") for name in ("train", *overlays)]
     parser = ConfigParser()
     parser.read_config(files)
@@ -127,10 +127,28 @@ def configured(bundle: str, overlays: Iterable[str], overrides: Mapping[str, Any
         ValueError: an override that the config lacks.
     """
     parser = ConfigParser()
-    parser.read_config([str(BUNDLES / bundle / "configs" / f"{name}.json") for name in ("train", *overlays)])
+    parser.read_config([str(configs_of(bundle) / f"{name}.json") for name in ("train", *overlays)])
     _refuse_unknown(parser, overrides)
     parser.update(dict(overrides))
     return parser
+
+
+def configs_of(bundle: str) -> Path:
+    """The configs of a bundle of this repository, or of the released bundle that carries this file along.
+
+    Raises:
+        ValueError: there is no such bundle; a released one holds itself only.
+    """
+    folder = HERE.parents[1] / "bundles" / bundle / "configs"
+    released = HERE.parents[2] / "configs"
+    if not folder.is_dir() and (released / "provenance.json").is_file():
+        name = json.loads((released / "provenance.json").read_text())["bundle"]
+        if name != bundle:
+            raise ValueError(f"a run of {bundle} is needed here, but this released bundle holds {name} only.")
+        return released
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such bundle.")
+    return folder
 
 
 def read_settings(run: str | Path) -> dict:
@@ -172,7 +190,7 @@ def load_network(
             f"{path}: not there (yet). Let the training finish its first epochs, or rerun its command."
         )
     parser = ConfigParser()
-    parser.read_config(str(BUNDLES / found["bundle"] / "configs" / "inference.json"))
+    parser.read_config(str(configs_of(found["bundle"]) / "inference.json"))
     parser.update({key: value for key, value in found["settings"].items() if key in parser})
     network = parser.get_parsed_content("network_def")
     try:

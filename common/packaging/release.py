@@ -1,0 +1,150 @@
+"""A trained bundle as a folder that needs nothing of this repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import torch
+from monai.bundle import ConfigParser
+
+from ..bundles import configs_of, read_settings, sha256
+from ..environment import describe_environment
+from ..results import read_results, summary
+from .vendor import needed_modules, rewrite_config, vendor
+
+__all__ = ["release_bundle"]
+
+LARGEST_IN_GIT = 25 * 2**20
+SIZE_OF_DATA = {"_target_": "scripts.common.datalists.size_of", "dataset_dir": "@dataset_dir"}
+
+
+def release_bundle(name: str, model: str | Path, out: str | Path, results: str | Path | None = None) -> Path:
+    """Write OUT/NAME: a bundle of the model zoo with weights, configs that build their network, and the code for it.
+
+    Args:
+        name: bundle of this repository.
+        model: run folder of it.
+        out: folder; OUT/NAME is made.
+        results: RESULTS.csv of `scripts.evaluate` for this model, whose measures go into the metadata.
+
+    Returns:
+        OUT/NAME.
+
+    Raises:
+        FileNotFoundError, ValueError: no such bundle or run, a version that the changelog lacks, weights that do not
+            fit or
+            hold more than tensors, results of another model; OUT/NAME is there already.
+    """
+    model, target = Path(model), Path(out) / name
+    source = configs_of(name).parent
+    if target.exists():
+        raise ValueError(f"{target}: is there already and is not overwritten.")
+    run = read_settings(model)
+    if run["bundle"] != name:
+        raise ValueError(f"{model}: holds a run of {run['bundle']}, not of {name}.")
+    metadata = json.loads((source / "configs" / "metadata.json").read_text())
+    if metadata["version"] not in metadata["changelog"]:
+        raise ValueError(f"{source / 'configs/metadata.json'}: its changelog lacks version {metadata['version']}.")
+    weights = model / "model.pt"
+    _refuse_bad_weights(weights)
+    building = target.with_name(f".{os.getpid()}.{name}")
+    shutil.rmtree(building, ignore_errors=True)
+    (building / "models").mkdir(parents=True)
+
+    # 1. Configs with the knobs that make the network, and the code that they name. How it was trained is provenance.
+    texts = {path.name: path.read_text() for path in sorted((source / "configs").glob("*.json"))}
+    given = json.loads(texts["inference.json"])
+    knobs = {key: value for key, value in run["settings"].items() if key in given and key != "dataset_dir"}
+    vendor(needed_modules(texts.values()), building / "scripts" / "common")
+    (building / "configs").mkdir()
+    for file, text in texts.items():
+        content = json.loads(rewrite_config(text))
+        if file in ("train.json", "inference.json"):
+            content |= {key: value for key, value in knobs.items() if key in content and content[key] != SIZE_OF_DATA}
+        if file == "inference.json":
+            content["run_dir"] = "$@bundle_root + '/models'"
+            content["output_dir"] = "predictions"
+        (building / "configs" / file).write_text(json.dumps(content, indent=4) + "\n")
+    shutil.copyfile(source / "configs" / "logging.conf", building / "configs" / "logging.conf")
+
+    # 2. Weights and where they come from.
+    shutil.copyfile(weights, building / "models" / "model.pt")
+    digest = sha256(weights)
+    (building / "models" / "settings.json").write_text(
+        json.dumps({"bundle": name, "settings": run["settings"]}, indent=1)
+    )
+    provenance = {"bundle": name, "version": metadata["version"], "model_sha256": digest, "settings": run["settings"]}
+    trained = model / "environment.json"
+    provenance["training"] = json.loads(trained.read_text()) if trained.is_file() else None
+    provenance["release"] = describe_environment()
+    provenance["release"].pop("command")
+    (building / "configs" / "provenance.json").write_text(json.dumps(provenance, indent=4) + "\n")
+    if weights.stat().st_size > LARGEST_IN_GIT:
+        lines = ['  - path: "models/model.pt"', '    url: ""', f'    hash_val: "{digest}"', '    hash_type: "sha256"']
+        (building / "large_files.yml").write_text("\n".join(["large_files:", *lines, ""]))
+
+    # 3. What it says of itself.
+    metadata = _described(metadata, building, results, digest)
+    (building / "configs" / "metadata.json").write_text(json.dumps(metadata, indent=4) + "\n")
+    shutil.copyfile(source / "LICENSE", building / "LICENSE")
+    _copy_docs(source / "docs", building / "docs", name)
+    building.replace(target)
+    return target
+
+
+def _refuse_bad_weights(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not there. Let the training finish its first epochs.")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    others = [key for key, value in content.get("model", {}).items() if not isinstance(value, torch.Tensor)]
+    if set(content) != {"model"} or others:
+        raise ValueError(
+            f"{path}: expected tensors under 'model' and nothing else; found {sorted(content)}, {others[:3]}."
+        )
+
+
+def _described(metadata: dict, building: Path, results: str | Path | None, digest: str) -> dict:
+    """Metadata with the shapes of this network and its measures."""
+    parser = ConfigParser()
+    parser.read_config(str(building / "configs" / "inference.json"))
+    size = parser.get("size")
+    formats = metadata["network_data_format"]
+    for part in (*formats["inputs"].values(), *formats["outputs"].values()):
+        shape = part["spatial_shape"]
+        # An instance norm needs more than one voxel, so that its network takes no shape as small as its halvings allow.
+        fixed = all(isinstance(edge, int) for edge in shape) or parser.get("instance_norm")
+        if size and shape and fixed:
+            part["spatial_shape"] = list(size[: len(shape)])
+    if results is not None:
+        header = json.loads(Path(results).with_suffix(".json").read_text())
+        if header["model_sha256"] != digest:
+            raise ValueError(f"{results}: was measured with other weights than these.")
+        table = summary(read_results(results))["metrics"]
+        metadata["performance"] = {
+            "data": f"{header['cases']} {'simulated ' * header['simulated']}{header['split']} cases",
+            "data_sha256": header["data_sha256"],
+            **{
+                str(metric): round(float(row["mean"]), 4)
+                for metric, row in table.iterrows()
+                if row["mean"] == row["mean"]
+            },
+        }
+    return metadata
+
+
+def _copy_docs(source: Path, target: Path, name: str) -> None:
+    """README, data licence and the pictures that the README shows; commands as they are from inside the bundle."""
+    target.mkdir()
+    text = (source / "README.md").read_text()
+    for link in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text):
+        picture = (source / link).resolve()
+        shutil.copyfile(picture, target / picture.name)
+        text = text.replace(f"({link})", f"({picture.name})")
+    text = re.sub(r"\[([^]]+)\]\((?!http)[^)]*\.md[^)]*\)", r"\1", text)  # pages that stay behind
+    text = text.replace(f"bundles/{name}/", "")
+    (target / "README.md").write_text(text)
+    shutil.copyfile(source / "data_license.txt", target / "data_license.txt")
