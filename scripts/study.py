@@ -14,12 +14,12 @@ import sys
 import time
 
 from common.command_line import run_command
-from common.scheduling import run_together
-from common.study import begin, finished_stages, load_study, run_stage, stages
 
 
 def plan(study: str, out: str, scale: str | None = None) -> None:
     """Print the stages of a study and their settings; nothing is run."""
+    from common.study import load_study, stages
+
     definition = load_study(study, scale, os.environ.get("REAL_DATA"))
     for number, stage in enumerate(stages(definition, out), 1):
         print(f"{number:3d}  {stage.name}\n     {json.dumps(stage.settings)}")
@@ -30,6 +30,9 @@ def run(study: str, out: str, scale: str | None = None, cores: int = 1) -> None:
 
     With --cores 2 or more, so many stages run at a time, each in a process of its own that prints into STUDY/logs/.
     """
+    from common.scheduling import run_together
+    from common.study import begin, load_study, run_stage, stages
+
     if cores < 1:
         raise ValueError(f"--cores {cores}: expected a number of processes, at least 1.")
     definition = load_study(study, scale, os.environ.get("REAL_DATA"))
@@ -51,6 +54,8 @@ def run(study: str, out: str, scale: str | None = None, cores: int = 1) -> None:
 
 def stage(name: str, study: str, out: str, scale: str | None = None) -> None:
     """Run one stage by its name in the plan; those that it needs must be finished."""
+    from common.study import begin, finished_stages, load_study, run_stage, stages
+
     definition = load_study(study, scale, os.environ.get("REAL_DATA"))
     begin(definition, out)
     by_name = {stage.name: stage for stage in stages(definition, out)}
@@ -64,6 +69,8 @@ def stage(name: str, study: str, out: str, scale: str | None = None) -> None:
 
 def status(out: str) -> None:
     """Which stages are finished, and how long each took."""
+    from common.study import finished_stages, stages
+
     done = finished_stages(out)
     with open(f"{out}/study.json") as file:
         definition = json.load(file)
