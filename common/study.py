@@ -162,9 +162,13 @@ def _data_stage(study: dict, folder: Path) -> Stage:
         if "folder" in settings:
             from .datalists import read_dataset
 
-            read_dataset(settings["folder"])
-            if not (folder / "data").is_symlink():
-                (folder / "data").symlink_to(Path(settings["folder"]).resolve(), target_is_directory=True)
+            there = read_dataset(settings["folder"]).folder.resolve()
+            if not (folder / "data").exists():
+                (folder / "data").symlink_to(there, target_is_directory=True)
+            elif (folder / "data").resolve() != there:
+                raise ValueError(
+                    f"{folder}/data is there and is not {there}. Move it, or give the study another --out."
+                )
             return
         from .phantom.cohort import make_phantom
 

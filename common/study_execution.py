@@ -19,7 +19,7 @@ from tqdm import tqdm
 from .stage_state import attempt_of, finished_stages, log_of, state_of
 from .study import Stage
 
-__all__ = ["execute", "last_words", "marker"]
+__all__ = ["execute", "last_words", "marker", "snakemake_command"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ROOT / "scripts" / "profiles"
@@ -55,22 +55,29 @@ def execute(stages: Sequence[Stage], folder: str | Path, cores: int = 1, profile
         done = _mark_finished(stages, folder)
         if len(done) == len(stages):
             return
-        threads = THREADS_OF_A_JOB if place else max(1, (os.cpu_count() or 1) // cores)
-        config = folder / "attempts" / "snakemake.json"
-        paths = {"root": str(ROOT), "cwd": os.getcwd(), "out": str(folder), "folder": str(folder.resolve())}
-        config.write_text(json.dumps(paths | {"threads": threads}))
-        where = ["--profile", str(place)] if place else ["--cores", str(cores * threads)]
-        command = [
-            sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "scripts" / "Snakefile"),
-            "--configfile", str(config.resolve()), "--keep-going", "--nolock", "--ignore-incomplete",
-            "--rerun-triggers", "mtime", "--scheduler", "greedy", *where,
-        ]  # fmt: skip
+        command = snakemake_command(folder, cores, place)
         with open(folder / "logs" / "snakemake.log", "a") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, pass_fds=[lock], cwd=folder
             )  # fmt: skip
             _watch(process, stages, folder)
     _refuse_failures(stages, folder, process.returncode)
+
+
+def snakemake_command(folder: Path, cores: int, place: Path | None) -> list[str]:
+    """The command that runs a study that was begun; to be started in its folder. Writes the file that it reads."""
+    threads = THREADS_OF_A_JOB if place else max(1, (os.cpu_count() or 1) // cores)
+    config = folder / "attempts" / "snakemake.json"
+    config.parent.mkdir(exist_ok=True)
+    paths = {"root": str(ROOT), "cwd": os.getcwd(), "out": str(folder), "folder": str(folder.resolve())}
+    config.write_text(json.dumps(paths | {"threads": threads}))
+    where = ["--profile", str(place)] if place else ["--cores", str(cores * threads)]
+    # What is finished is told by the markers alone, which are made from stages.jsonl: no locks or books of Snakemake's.
+    return [
+        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "scripts" / "Snakefile"),
+        "--configfile", str(config.resolve()), "--keep-going", "--nolock", "--ignore-incomplete",
+        "--rerun-triggers", "mtime", "--scheduler", "greedy", *where,
+    ]  # fmt: skip
 
 
 def _profile_folder(profile: str) -> Path:

@@ -8,6 +8,8 @@ import pytest
 
 from common.datalists import fingerprint, read_dataset, write_dataset
 from common.leaks import refuse_leaks
+from common.stage_state import run_stage, state_of
+from common.study import stages
 
 
 @pytest.fixture
@@ -107,3 +109,20 @@ def test_what_a_segmenter_goes_on_from_counts_as_well(world, tmp_path):
         refuse_leaks(world | {"pretrained": str(tmp_path / "before")}, honest=True)
     with pytest.raises(FileNotFoundError, match="nobody can tell"):
         refuse_leaks(world | {"pretrained": str(tmp_path / "gone")})
+
+
+def test_a_study_stops_at_a_planted_leak_before_it_trains(world, tmp_path):
+    study = {
+        "name": "leak", "data": {"folder": world["dataset_dir"]}, "seeds": [1], "baseline": "clinical",
+        "translators": {"translator": {"bundle": "pix2pix_itm", "overlays": [], "settings": {}}},
+        "images": {"seed": 1, "masks": "clinical"}, "segmenter": {"overlays": ["demo"], "settings": {}},
+        "arms": {"clinical": {}, "mixed": {"synthetic": "synthetic"}},
+    }  # fmt: skip
+    by_name = {stage.name: stage for stage in stages(study, tmp_path)}
+    by_name["data"].run()  # the data set is in its place
+    sidecar(world, donor=held_out(world).subject)
+    stage = by_name["train mixed seed 1"]
+    with pytest.raises(ValueError, match="test results would be too good"):
+        run_stage(stage, tmp_path)
+    assert state_of(stage, tmp_path, {}) == "failed"
+    assert not (tmp_path / "runs/mixed_seed1").exists()

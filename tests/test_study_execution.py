@@ -12,8 +12,9 @@ import pytest
 from slurm_node import slurm_node
 
 from common.stage_state import finished_stages, run_stage, state_of
-from common.study import Stage
-from common.study_execution import execute, last_words
+from common.study import Stage, stages
+from common.study_execution import execute, last_words, snakemake_command
+from common.study_file import begin, load_study
 
 SMALL = {"epochs": 1, "val_interval": 1, "channels": [4, 4, 8], "draws_per_epoch": 2}
 
@@ -121,6 +122,22 @@ def test_an_unknown_profile_is_refused(tmp_path):
 def test_the_last_words_of_a_progress_bar_are_found(tmp_path):
     (tmp_path / "log").write_bytes(b"first\nepoch 1\repoch 2\r\n")
     assert last_words(tmp_path / "log") == "epoch 2"
+
+
+@pytest.mark.slow
+def test_snakemake_accepts_the_paper_as_a_whole(tmp_path):
+    study = load_study("scripts/studies/paper.json", library=str(tmp_path))
+    begin(study, tmp_path)
+    command = [
+        *snakemake_command(tmp_path, 1, Path("scripts/profiles/slurm").resolve()),
+        "--dry-run",
+        "--quiet",
+        "rules",
+    ]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    counted = dict(line.split()[:2] for line in said.splitlines() if len(line.split()) == 2)
+    assert counted["segmenter"] == counted["score"] == str(3 * len(study["arms"]))
+    assert counted["total"] == str(len(stages(study, tmp_path)) + 1)  # and the rule that wants them all
 
 
 PROFILE = """
