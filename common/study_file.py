@@ -25,7 +25,8 @@ def load_study(
 
     Args:
         path: JSON file.
-        scale: name of one of its "scales", whose values replace the study's ("tiny" for tests).
+        scale: name of one of its "scales", whose values replace the study's ("tiny" for tests); null leaves out an arm,
+            a variant or a translator.
         real_data: folder with `anatomies/` (FreeSurfer label maps) and `*lesion_masks.npz`, which then replace the
             default phantom's anatomy and lesions, and train the lesion GAN.
         data: an existing data set, in the place of the study's.
@@ -47,6 +48,9 @@ def load_study(
         if scale not in scales:
             raise ValueError(f"{path}: no scale {scale!r}; it has {sorted(scales) or 'none'}.")
         study = _merge(study, scales[scale])
+    for part in ("arms", "variants", "translators"):  # null in a scale leaves one out
+        if part in study:
+            study[part] = {name: entry for name, entry in study[part].items() if entry is not None}
     if lacking := [key for key in ("name", "data", "segmenter", "arms", "baseline", "seeds") if key not in study]:
         raise ValueError(f"{path}: lacks {', '.join(lacking)}; see scripts/studies/demo.json for a short study.")
     if data:

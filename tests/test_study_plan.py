@@ -153,6 +153,16 @@ def test_the_paper_is_there_as_a_whole(tmp_path):
     assert "val_interval" not in by_name["train clinical seed 1"].settings  # train.json's own: every epoch
 
 
+def test_without_a_public_library_the_paper_leaves_out_the_arm_that_needs_one():
+    with pytest.raises(
+        ValueError, match='"protocol": "honest_library", for which set REAL_DATA=DIR .* or give --library'
+    ):
+        load_study("scripts/studies/paper.json")
+    arms = load_study("scripts/studies/paper.json", "no_library")["arms"]
+    assert "library_10_percent_pix2pix10" not in arms
+    assert "honest_10_percent_pix2pix10" in arms
+
+
 def test_a_run_of_the_paper_keeps_about_two_gigabytes_of_epochs_and_goes_through_its_steps(tmp_path, monkeypatch):
     cost = type("Cost", (), {"step_seconds": 0.5, "weights": 5_645_410, "memory_gb": 5.0})
     monkeypatch.setattr("common.study_needs._predicted", lambda *_: cost)
