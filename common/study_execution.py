@@ -57,11 +57,12 @@ def execute(stages: Sequence[Stage], folder: str | Path, cores: int = 1, profile
             return
         command = snakemake_command(folder, cores, place)
         with open(folder / "logs" / "snakemake.log", "a") as log:
+            begins = log.tell()
             process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, pass_fds=[lock], cwd=folder
             )  # fmt: skip
             _watch(process, stages, folder)
-    _refuse_failures(stages, folder, process.returncode)
+    _refuse_failures(stages, folder, process.returncode, begins)
 
 
 def snakemake_command(folder: Path, cores: int, place: Path | None) -> list[str]:
@@ -160,21 +161,29 @@ def _stop(process: subprocess.Popen) -> None:
             continue
 
 
-def _refuse_failures(stages: Sequence[Stage], folder: Path, code: int) -> None:
+def _refuse_failures(stages: Sequence[Stage], folder: Path, code: int, begins: int) -> None:
     done = finished_stages(folder)
     left = [stage for stage in stages if stage.name not in done]
     if not left:
         return
     broken = [stage for stage in left if set(stage.needs) <= set(done)]
+    complaint = f"it did not start. {_complaint(folder / 'logs' / 'snakemake.log', begins)}"
     said = []
     for stage in broken:
         log, attempt = log_of(stage, folder), attempt_of(stage, folder)
-        why = (attempt or {}).get("error") or (last_words(log) if log.is_file() else "it did not start")
+        why = (attempt or {}).get("error") or (last_words(log) if log.is_file() else complaint)
         said.append(f"{log}: {why}")
     raise ValueError(
         f"{len(left)} of {len(stages)} stages could not be run (Snakemake: {folder}/logs/snakemake.log, exit code "
         f"{code}). These failed:\n" + "\n".join(said)
     )
+
+
+def _complaint(log: Path, begins: int) -> str:
+    """What Snakemake itself said was wrong, such as that a cluster does not take jobs; from `begins` of its log on."""
+    lines = [line.strip() for line in log.read_bytes()[begins:].decode(errors="replace").splitlines()]
+    told = [line.removeprefix("message: ") for line in lines if line.startswith("message: ")]
+    return next((line for line in told if line != "None"), "")
 
 
 def last_words(log: Path) -> str:

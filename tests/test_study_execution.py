@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from real_components import lack
 from slurm_node import slurm_node
 
 from common.stage_state import finished_stages, run_stage, state_of
@@ -122,6 +124,20 @@ def test_an_unknown_profile_is_refused(tmp_path):
 def test_the_last_words_of_a_progress_bar_are_found(tmp_path):
     (tmp_path / "log").write_bytes(b"first\nepoch 1\repoch 2\r\n")
     assert last_words(tmp_path / "log") == "epoch 2"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(Path("/etc/slurm/slurm.conf").is_file(), reason="there is a cluster here, which would take the job")
+@pytest.mark.real
+def test_a_cluster_that_takes_no_job_is_told_in_its_own_words(dataset_copy, tmp_path):
+    if not shutil.which("sbatch"):
+        lack("there is no sbatch: apt-get install slurm-client")
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile/config.yaml").write_text(PROFILE)
+    process = start(write_study(tmp_path, dataset_copy, {"clinical": {}}), "--profile", str(tmp_path / "profile"))
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "data.log: it did not start. SLURM sbatch failed" in errors
 
 
 @pytest.mark.slow
