@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ARM_WORDS", "KINDS", "Stage", "mask_sets", "stages", "synthetic_sets"]
+from .study_parts import (
+    gan_of,
+    gans,
+    in_order,
+    mask_sets,
+    method_of,
+    refuse_unknown_names,
+    segmenter_of,
+    synthetic_sets,
+    translators,
+)
+
+__all__ = ["ARM_WORDS", "KINDS", "Stage", "stages"]
 
 KINDS = ("data", "gan", "masks", "translator", "images", "segmenter", "score")
 ARM_WORDS = ("title", "synthetic", "pretrained", "protocol")  # of an arm; its other keys are knobs of stroke_unet
@@ -45,110 +57,25 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
             a circle.
     """
     folder, sets = Path(folder), synthetic_sets(study)
-    _refuse_unknown_names(study, sets)
-    trained = _in_order(_translators(study), "translator")
+    refuse_unknown_names(study, sets)
+    trained = in_order(translators(study), "translator")
     baseline, first_seed = study["baseline"], study["seeds"][0]
-    arms = [(arm, seed) for seed in study["seeds"] for arm in _in_order(study["arms"], "arm")]
-    used = {f"{_segmenter_of(study, name)}": None for name in trained}
+    arms = [(arm, seed) for seed in study["seeds"] for arm in in_order(study["arms"], "arm")]
+    used = {f"{segmenter_of(study, name)}": None for name in trained}
     early = [(arm, first_seed) for arm in (baseline, *used) if arm != "None"]  # the translators are selected by them
     early = list(dict.fromkeys(early))
     masks = mask_sets(study)
-    gans = [name for name in _gans(study) if any(_gan_of(choice) == name for choice in masks.values())]
+    drawing = [name for name in gans(study) if any(gan_of(choice) == name for choice in masks.values())]
     return [
         _data_stage(study, folder),
         *(_segmenter_stage(study, folder, *run) for run in early),
-        *(_gan_stage(study, folder, name) for name in gans),
+        *(_gan_stage(study, folder, name) for name in drawing),
         *(_masks_stage(study, folder, name) for name in masks),
         *(_translator_stage(study, folder, name) for name in trained),
         *(_images_stage(study, folder, name) for name in sets),
         *(_segmenter_stage(study, folder, *run) for run in arms if run not in early),
         *(_evaluate_stage(folder, *run) for run in arms),
     ]
-
-
-def synthetic_sets(study: dict) -> dict[str, dict]:
-    """{folder name: settings of `synthesize_images` or `synthesize_directly`} of the study's synthetic sets.
-
-    The first, "synthetic", is made as "images" says; each entry of "variants" changes some of it. "translator" names
-    the one that makes it; without it, the study's first does. "method" other than "translator" needs none.
-    """
-    if "images" not in study:
-        return {}
-    images = study["images"]
-    variants = {f"synthetic_{name}": images | changes for name, changes in study.get("variants", {}).items()}
-    return {"synthetic": images, **variants}
-
-
-def mask_sets(study: dict) -> dict[str, dict]:
-    """{name: settings of `draw_masks`}: "masks", and those of "mask_sets"; "gan" names the GAN that draws them."""
-    first = {"masks": study["masks"]} if "masks" in study else {}
-    return first | study.get("mask_sets", {})
-
-
-def _gans(study: dict) -> dict[str, dict]:
-    first = {"lesion_wgan": study["lesion_wgan"]} if "lesion_wgan" in study else {}
-    return first | study.get("gans", {})
-
-
-def _gan_of(choice: dict) -> str | None:
-    """The GAN of the study that draws a mask set; None where a `model` does."""
-    return None if "model" in choice else choice.get("gan", "lesion_wgan")
-
-
-def _segmenter_of(study: dict, translator: str) -> str | None:
-    """The arm by whose segmenter a translator's epoch is chosen; None: by its L1."""
-    return _translators(study)[translator].get("segmenter", study["baseline"])
-
-
-def _method(choice: dict) -> str:
-    return choice.get("method", "translator")
-
-
-def _translators(study: dict) -> dict[str, dict]:
-    return study.get("translators", {})
-
-
-def _refuse_unknown_names(study: dict, sets: dict[str, dict]) -> None:
-    def refuse(who: str, key: str, value: str, what: str, known) -> None:
-        raise ValueError(
-            f'study {study["name"]!r}: {who} has "{key}": {value!r}; its {what} are {", ".join(known) or "none"}.'
-        )
-
-    trained, masks, arms, gans = _translators(study), mask_sets(study), study["arms"], _gans(study)
-    if study["baseline"] not in arms:
-        refuse("it", "baseline", study["baseline"], "arms", arms)
-    unmasked = [name for name, choice in sets.items() if "masks" not in choice and _method(choice) != "randomised"]
-    if "masks" not in masks and unmasked:
-        raise ValueError(f'study {study["name"]!r}: it draws no "masks", so that every synthetic set must name some.')
-    for name, part in [*sets.items(), *trained.items()]:
-        key = "translator" if name in sets else "pretrained"
-        if part.get(key) not in (None, *trained):
-            refuse(repr(name), key, part[key], "`translators`", trained)
-    for name, part in trained.items():
-        if part.get("segmenter") not in (None, *arms):
-            refuse(repr(name), "segmenter", part["segmenter"], "arms", arms)
-    for name, choice in masks.items():
-        if _gan_of(choice) not in (None, *gans):
-            refuse(f"the mask set {name!r}", "gan", _gan_of(choice), "GANs", gans)
-    for arm, choice in arms.items():
-        if choice.get("synthetic") not in (None, *sets):
-            refuse(f"arm {arm!r}", "synthetic", choice["synthetic"], "sets", [*sets, "`variants` makes others"])
-        if choice.get("pretrained") not in (None, *arms):
-            refuse(f"arm {arm!r}", "pretrained", choice["pretrained"], "arms", arms)
-
-
-def _in_order(parts: dict[str, dict], what: str) -> list[str]:
-    """Names such that each comes after the one it goes on from ("pretrained")."""
-    ordered: list[str] = []
-    for name in parts:
-        chain = [name]
-        while (before := parts[chain[-1]].get("pretrained")) is not None and before not in ordered:
-            if before in chain:
-                circle = " -> ".join([*chain, before])
-                raise ValueError(f'{what}s go on from one another in a circle ("pretrained"): {circle}.')
-            chain.append(before)
-        ordered += [entry for entry in reversed(chain) if entry not in ordered]
-    return ordered
 
 
 def _run(folder: Path, arm: str, seed: int) -> Path:
@@ -172,13 +99,13 @@ def _data_stage(study: dict, folder: Path) -> Stage:
             return
         from .phantom.cohort import make_phantom
 
-        make_phantom(out=folder / "data", workers=os.cpu_count() or 1, **settings)
+        make_phantom(out=folder / "data", workers=len(os.sched_getaffinity(0)), **settings)
 
     return Stage("data", settings, run, kind="data")
 
 
 def _gan_stage(study: dict, folder: Path, name: str) -> Stage:
-    part = {"bundle": "lesion_wgan", **_gans(study)[name]}
+    part = {"bundle": "lesion_wgan", **gans(study)[name]}
     return _train_stage(study, folder, name, part, {}, ("data",), "gan")
 
 
@@ -187,8 +114,8 @@ def _translator_stage(study: dict, folder: Path, name: str) -> Stage:
 
     With "pretrained" it goes on from another translator of the study.
     """
-    part, extra, needs = _translators(study)[name], {}, ("data",)
-    if (arm := _segmenter_of(study, name)) is not None:
+    part, extra, needs = translators(study)[name], {}, ("data",)
+    if (arm := segmenter_of(study, name)) is not None:
         extra["segmenter"] = str(_run(folder, arm, study["seeds"][0]))
         needs += (_train_name(arm, study["seeds"][0]),)
     if "pretrained" in part:
@@ -218,7 +145,7 @@ def _train(bundle: str, overlays: list[str], settings: dict) -> None:
 
 def _masks_stage(study: dict, folder: Path, name: str) -> Stage:
     choice = dict(mask_sets(study)[name])
-    gan = _gan_of(choice)
+    gan = gan_of(choice)
     choice.pop("gan", None)
     settings = {"model": str(folder / "runs" / gan), **choice} if gan else choice
 
@@ -232,23 +159,23 @@ def _masks_stage(study: dict, folder: Path, name: str) -> Stage:
 
 def _images_stage(study: dict, folder: Path, name: str) -> Stage:
     choice = dict(synthetic_sets(study)[name])
-    translator = choice.pop("translator", next(iter(_translators(study))))
+    translator = choice.pop("translator", next(iter(translators(study))))
     settings: dict[str, Any] = {"data": str(folder / "data"), "masks": str(folder / "masks"), **choice}
     drawn = choice.get("masks", "masks")
     needs: tuple[str, ...] = (f"draw {drawn}",) if drawn in mask_sets(study) else ()
     if needs:
         settings["masks"] = str(folder / drawn)
-    if _method(choice) == "translator":
+    if method_of(choice) == "translator":
         settings.pop("method", None)
         settings = {
-            "bundle": _translators(study)[translator]["bundle"], "model": str(folder / "runs" / translator), **settings
+            "bundle": translators(study)[translator]["bundle"], "model": str(folder / "runs" / translator), **settings
         }  # fmt: skip
         needs = (f"train {translator}", *needs)
     else:
         needs = ("data", *needs)
 
     def run() -> None:
-        if _method(choice) == "translator":
+        if method_of(choice) == "translator":
             from .synthesis import synthesize_images
 
             synthesize_images(out=folder / name, **settings)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .honest_arms import PROTOCOLS
-from .study import ARM_WORDS, mask_sets, stages, synthetic_sets
+from .study import ARM_WORDS, stages
 from .study_cases import Cases, cases_of
 from .study_needs import BUNDLES, knobs, needs_of
+from .study_parts import gans, mask_sets, synthetic_sets, translators
 
 __all__ = ["refuse_impossible"]
 
@@ -43,9 +44,8 @@ def refuse_impossible(study: dict, folder: str | Path, room: bool = True) -> Non
 
 def _names(study: dict) -> Iterator[str]:
     """Bundles, overlays and knobs that do not exist."""
-    parts = {f"translator {name!r}": part for name, part in study.get("translators", {}).items()}
-    gans = {"lesion_wgan": study["lesion_wgan"]} if "lesion_wgan" in study else {}
-    for name, part in (gans | study.get("gans", {})).items():
+    parts = {f"translator {name!r}": part for name, part in translators(study).items()}
+    for name, part in gans(study).items():
         parts[f"lesion GAN {name!r}"] = {"bundle": "lesion_wgan", **part}
     parts["the segmenter"] = {"bundle": "stroke_unet", **study["segmenter"]}
     for name, arm in study["arms"].items():
@@ -106,7 +106,7 @@ def _data(study: dict, cases: Cases) -> Iterator[str]:
         if not cases.positive[split]:
             yield f"the data set has no {split} case with a lesion. `python -m scripts.data split` assigns some."
     asked = {f"arm {name!r}": arm.get("clinical_cases") for name, arm in study["arms"].items()}
-    for name, part in study.get("translators", {}).items():
+    for name, part in translators(study).items():
         asked[f"translator {name!r}"] = part["settings"].get("clinical_cases")
         if not cases.anatomies:
             yield f"translator {name!r} needs label maps, but some training cases have no anatomy."
@@ -121,7 +121,7 @@ def _data(study: dict, cases: Cases) -> Iterator[str]:
         donors = choice.get("donors", "normal")
         if have.get(donors, 1) == 0:
             yield f"set {name!r} takes the anatomy of {donors!r}, but training has no such case."
-    for name, part in study.get("translators", {}).items():
+    for name, part in translators(study).items():
         if part["settings"].get("stroke_share") not in (None, 1, 1.0) and not cases.normal:
             yield f"translator {name!r} draws normal cases as well (stroke_share), but there is no normal cohort."
 

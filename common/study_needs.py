@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .study import ARM_WORDS, Stage, mask_sets, synthetic_sets
+from .study import ARM_WORDS, Stage
 from .study_cases import Cases
+from .study_parts import gans, mask_sets, synthetic_sets
 
 __all__ = ["STEP_SECONDS", "Need", "knob", "knobs", "needs_of", "part_of", "set_size"]
 
@@ -133,8 +134,7 @@ def part_of(study: dict, stage: Stage) -> dict:
     if stage.kind == "translator":
         return study["translators"][name]
     if stage.kind == "gan":
-        gans = {"lesion_wgan": study.get("lesion_wgan"), **study.get("gans", {})}
-        return {"bundle": "lesion_wgan", **gans[name]}
+        return {"bundle": "lesion_wgan", **gans(study)[name]}
     arm = study["arms"][name.rpartition(" seed ")[0]]
     settings = study["segmenter"]["settings"] | {key: value for key, value in arm.items() if key not in ARM_WORDS}
     return {"bundle": "stroke_unet", "overlays": study["segmenter"]["overlays"], "settings": settings}

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from .study import Stage, stages, synthetic_sets
+from .study import Stage, stages
 from .study_cases import cases_of
 from .study_needs import STEP_SECONDS, Need, needs_of, set_size
+from .study_parts import synthetic_sets
 
 __all__ = ["describe_plan"]
 
