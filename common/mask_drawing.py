@@ -58,7 +58,14 @@ def first_attempts(model: str | Path, seed: int, count: int) -> list[np.ndarray]
     return [mask for mask in masks if mask.sum() >= smallest]
 
 
-def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, select: str = "none") -> Path:
+def draw_masks(
+    model: str | Path,
+    count: int,
+    seed: int,
+    out: str | Path,
+    select: str = "none",
+    minimum_voxels: int | None = None,
+) -> Path:
     """Draw lesion masks from the GAN into a folder: `mask_00001.nii.gz` ... and `masks.json`.
 
     A mask comes from the latent of (seed, its number, attempt), the first that gives enough voxels (paper: 20 at
@@ -77,6 +84,7 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, select
             draws too many large lesions in one piece, and specks in the corners of the grid. The path of a mask library
             (an NPZ file or a folder of masks in MNI space): the same by its training split, for a GAN whose training
             masks are not at hand, or for other lesions than it was trained on.
+        minimum_voxels: smaller masks are drawn anew; default the paper's 20 (the same volume on other grids).
 
     Returns:
         `out`.
@@ -94,7 +102,9 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, select
     wished = settings if select == "training" else {"size": settings["size"], "mask_library": select}
     size = tuple(settings["size"])
     affine = grid_affine(size)
-    minimum = minimum_lesion_voxels(affine)
+    minimum = minimum_lesion_voxels(affine) if minimum_voxels is None else minimum_voxels
+    if minimum < 1:
+        raise ValueError(f"--minimum_voxels {minimum}: expected at least 1; an empty mask is no lesion.")
     header = begin_folder(
         out / "masks.json",
         {
@@ -104,11 +114,11 @@ def draw_masks(model: str | Path, count: int, seed: int, out: str | Path, select
             "threshold": THRESHOLD,
             "select": select,
             "selected_by": None if select == "none" else _fingerprint(wished),
+            "minimum_voxels": minimum,
         },
         {
             "model": str(model),
             "affine": affine.tolist(),
-            "minimum_voxels": minimum,
             "count": 0,
             "rejected": {},
             "latents": {},

@@ -23,12 +23,17 @@ MAXIMUM_ATTEMPTS = 1000
 
 @dataclass(frozen=True)
 class MaskPool:
-    """Lesion masks to choose from. `generated` tells those of the GAN from a library's, which are some patient's."""
+    """Lesion masks to choose from.
+
+    `sources` tells whose mask each is: None for the GAN's, a library's own name, or that of the real case's mask.
+    `clinical`: they are those of training cases of the data set, and are named as these are.
+    """
 
     path: Path
     ids: list[str]
     read: Callable[[int], np.ndarray]
-    generated: bool
+    sources: dict[str, str | None]
+    clinical: bool = False
 
     def sha256(self) -> str:
         """Of all masks: the same whatever the folder is called, another if a mask was added."""
@@ -38,16 +43,31 @@ class MaskPool:
         return digest.hexdigest()
 
 
-def read_pool(path: str | Path, dataset: Dataset) -> MaskPool:
-    """Masks of `draw_masks`, or the training part of a mask library (NPZ or folder), on the grid of a data set.
+def read_pool(path: str | Path, dataset: Dataset, clinical_cases: int | None = None) -> MaskPool:
+    """Lesion masks on the grid of a data set.
+
+    Args:
+        path: a folder of `draw_masks`; a mask library (NPZ or folder), of which the training part is taken; or
+            "clinical": the lesions of the data set's own training cases.
+        dataset: that they are to be used in.
+        clinical_cases: of "clinical", the first so many cases.
 
     Raises:
         FileNotFoundError, ValueError: no masks there, not all of them yet, or on another grid.
     """
     path = Path(path)
+    if str(path) == "clinical":
+        cases = dataset.select("training", "stroke", has_lesion=True)[:clinical_cases]
+        if not cases:
+            raise ValueError(
+                f"{dataset.folder / 'dataset.json'}: no training case has a lesion, so that there are no masks."
+            )
+        sources = {case.subject: case.source.get("source_mask") or case.subject for case in cases}
+        return MaskPool(path, list(sources), lambda index: read_volume(cases[index].label)[0], sources, clinical=True)
     if not (path / "masks.json").is_file():
         library = read_masks(path, dataset.size, "training")
-        return MaskPool(path, list(library.ids), lambda index: library.masks[index], generated=False)
+        ids = list(library.ids)
+        return MaskPool(path, ids, lambda index: library.masks[index], dict(zip(ids, ids)))
     header = json.loads((path / "masks.json").read_text())
     if tuple(header["size"]) != dataset.size or not np.allclose(header["affine"], dataset.affine, atol=1e-3):
         raise ValueError(
@@ -61,7 +81,7 @@ def read_pool(path: str | Path, dataset: Dataset) -> MaskPool:
             f"{path}: {len(files)} of {header['count']} masks are there. Run `scripts.synthesize masks` again."
         )
     ids = [file.name.removesuffix(".nii.gz") for file in files]
-    return MaskPool(path, ids, lambda index: read_volume(files[index])[0], generated=True)
+    return MaskPool(path, ids, lambda index: read_volume(files[index])[0], dict.fromkeys(ids))
 
 
 class MaskQueue:

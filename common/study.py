@@ -1,177 +1,81 @@
-"""A study: from data to scored arms. What is in `scripts/studies/*.json` becomes stages that need one another.
+"""A study as stages that need one another: data, lesion GANs, masks, translators, synthetic sets, segmenters, scores.
 
-Stages: data, segmenter of the baseline arm, lesion GAN, lesion masks, translators, synthetic sets, the other arms'
-segmenters, test scores. Each stage can be stopped and goes on; a finished one is not run again. No lesion GAN is
-trained where masks are a library's, or drawn by another `model`.
+Each stage can be stopped and goes on; a finished one is not run again. No lesion GAN is trained where masks are a
+library's, or drawn by another `model`. Nothing heavy is imported before a stage runs: Snakemake reads this per job.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .bundles import train
-from .environment import peak_memory_gb
-from .evaluation import evaluate
-from .phantom.cohort import make_phantom
-from .synthesis import draw_masks, synthesize_images
+from .study_parts import (
+    gan_of,
+    gans,
+    in_order,
+    mask_sets,
+    method_of,
+    refuse_unknown_names,
+    segmenter_of,
+    synthetic_sets,
+    translators,
+)
 
-__all__ = ["Stage", "begin", "finished_stages", "load_study", "run_stage", "stages", "synthetic_sets"]
+__all__ = ["ARM_WORDS", "KINDS", "Stage", "stages"]
+
+KINDS = ("data", "gan", "masks", "translator", "images", "segmenter", "score")
+ARM_WORDS = ("title", "synthetic", "pretrained", "protocol")  # of an arm; its other keys are knobs of stroke_unet
 
 
 @dataclass(frozen=True)
 class Stage:
     """One step of a study: `run()` makes what is not there yet, after the stages named in `needs`.
 
-    `settings` is what the result depends on.
+    `settings` is what the result depends on; `kind` one of `KINDS`.
     """
 
     name: str
     settings: dict[str, Any]
     run: Callable[[], object]
     needs: tuple[str, ...] = ()
+    kind: str = "data"
 
-
-def load_study(path: str | Path, scale: str | None = None, real_data: str | None = None) -> dict:
-    """Read a study.
-
-    Args:
-        path: JSON file.
-        scale: name of one of its "scales", whose values replace the study's ("tiny" for tests).
-        real_data: folder with `anatomies/` (FreeSurfer label maps) and `*lesion_masks.npz`, which then replace the
-            default phantom's anatomy and lesions, and train the lesion GAN.
-
-    Raises:
-        FileNotFoundError, ValueError: no such study, scale or data; a study that needs real data and gets none.
-    """
-    path = Path(path)
-    if not path.is_file():
-        known = ", ".join(str(file) for file in sorted(path.parent.glob("*.json"))) or "none"
-        raise FileNotFoundError(f"{path}: no such study. Found in that folder: {known}.")
-    study = json.loads(path.read_text())
-    scales = study.pop("scales", {})
-    if scale:
-        if scale not in scales:
-            raise ValueError(f"{path}: no scale {scale!r}; it has {sorted(scales) or 'none'}.")
-        study = _merge(study, scales[scale])
-    if study.pop("needs_real_data", False) and not real_data:
-        raise ValueError(
-            f"{path} needs real brains and lesion masks: set REAL_DATA=DIR (README.md, 'Real brains and masks')."
-        )
-    made = [study["images"], *study.get("variants", {}).values()]
-    library = [(entry, "masks") for entry in made if entry.get("masks") == "library"]
-    library += [(entry, "select") for entry in [study.get("masks", {})] if entry.get("select") == "library"]
-    if library and not real_data:
-        raise ValueError(f'{path}: takes "{library[0][1]}": "library", for which set REAL_DATA=DIR (README.md).')
-    if real_data:
-        anatomies, masks = Path(real_data) / "anatomies", sorted(Path(real_data).glob("*lesion_masks.npz"))
-        if not anatomies.is_dir() or not masks:
-            raise FileNotFoundError(f"REAL_DATA={real_data}: expected anatomies/ and *lesion_masks.npz in it.")
-        study["data"] |= {"anatomies": str(anatomies), "lesions": str(masks[0])}
-        if "lesion_wgan" in study:
-            study["lesion_wgan"]["settings"] |= {"mask_library": str(masks[0]), "size": study["data"]["size"]}
-        for entry, key in library:
-            entry[key] = str(masks[0])
-    return study
-
-
-def begin(study: dict, folder: str | Path) -> None:
-    """Write `study.json` into the study's folder, or check that it is the one that is there.
-
-    Raises:
-        ValueError: the folder holds a study with other settings.
-    """
-    path = Path(folder) / "study.json"
-    if path.is_file():
-        found = json.loads(path.read_text())
-        changed = sorted(key for key in set(found) | set(study) if found.get(key) != study.get(key))
-        if changed:
-            raise ValueError(
-                f"{folder} holds a study with other {', '.join(changed)}. Restore them to go on, or give another --out."
-            )
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(".study.json")
-    temporary.write_text(json.dumps(study, indent=1))
-    temporary.replace(path)
+    @property
+    def slug(self) -> str:
+        """The name as a file name."""
+        return self.name.replace(" ", "_")
 
 
 def stages(study: dict, folder: str | Path) -> list[Stage]:
     """The stages of a study in the order in which they run.
 
     Raises:
-        ValueError: an arm names a synthetic set that the study does not make, a set or a translator one that it does
-            not train, a set no masks where none are drawn.
+        ValueError: an arm, a set or a translator names a part that the study does not have, or they need each other in
+            a circle.
     """
     folder, sets = Path(folder), synthetic_sets(study)
-    if "masks" not in study and any("masks" not in choice for choice in sets.values()):
-        raise ValueError(f'study {study["name"]!r}: it draws no "masks", so that every synthetic set must name some.')
-    trained = list(study["translators"])
-    for name, part in [*sets.items(), *study["translators"].items()]:
-        key = "translator" if name in sets else "pretrained"
-        if part.get(key) not in (None, *trained):
-            raise ValueError(
-                f'study {study["name"]!r}: {name!r} has "{key}": {part[key]!r}; its `translators` are '
-                f"{', '.join(trained)}."
-            )
-    for arm, choice in study["arms"].items():
-        if choice.get("synthetic") not in (None, *sets):
-            raise ValueError(
-                f'study {study["name"]!r}: arm {arm!r} has "synthetic": {choice["synthetic"]!r}; its sets are '
-                f"{', '.join(sets)}. `variants` makes others."
-            )
+    refuse_unknown_names(study, sets)
+    trained = in_order(translators(study), "translator")
     baseline, first_seed = study["baseline"], study["seeds"][0]
-    fixed_segmenter = (baseline, first_seed)
-    arms = [(arm, seed) for seed in study["seeds"] for arm in study["arms"]]
-    arms.sort(key=lambda run: run != fixed_segmenter)  # first: the translators are selected by it
-    masks = [_masks_stage(study, folder)] if "masks" in study else []
-    if masks and "model" not in study["masks"]:
-        masks.insert(0, _gan_stage(study, folder))
+    arms = [(arm, seed) for seed in study["seeds"] for arm in in_order(study["arms"], "arm")]
+    used = {f"{segmenter_of(study, name)}": None for name in trained}
+    early = [(arm, first_seed) for arm in (baseline, *used) if arm != "None"]  # the translators are selected by them
+    early = list(dict.fromkeys(early))
+    masks = mask_sets(study)
+    drawing = [name for name in gans(study) if any(gan_of(choice) == name for choice in masks.values())]
     return [
         _data_stage(study, folder),
-        _segmenter_stage(study, folder, *arms[0]),
-        *masks,
-        *(_translator_stage(study, folder, name, fixed_segmenter) for name in trained),
+        *(_segmenter_stage(study, folder, *run) for run in early),
+        *(_gan_stage(study, folder, name) for name in drawing),
+        *(_masks_stage(study, folder, name) for name in masks),
+        *(_translator_stage(study, folder, name) for name in trained),
         *(_images_stage(study, folder, name) for name in sets),
-        *(_segmenter_stage(study, folder, *run) for run in arms[1:]),
+        *(_segmenter_stage(study, folder, *run) for run in arms if run not in early),
         *(_evaluate_stage(folder, *run) for run in arms),
     ]
-
-
-def synthetic_sets(study: dict) -> dict[str, dict]:
-    """{folder name: settings of `synthesize_images`} of the study's synthetic sets.
-
-    The first, "synthetic", is made as "images" says; each entry of "variants" changes some of it. "translator" names
-    the one that makes it; without it, the study's first does.
-    """
-    images = study["images"]
-    variants = {f"synthetic_{name}": images | changes for name, changes in study.get("variants", {}).items()}
-    return {"synthetic": images, **variants}
-
-
-def finished_stages(folder: str | Path) -> dict[str, dict]:
-    """{name: line of stages.jsonl} of the stages that ended well."""
-    path = Path(folder) / "stages.jsonl"
-    if not path.is_file():
-        return {}
-    return {line["stage"]: line for line in map(json.loads, path.read_text().splitlines())}
-
-
-def run_stage(stage: Stage, folder: str | Path) -> bool:
-    """Run a stage unless it is finished; log its time and the process's peak memory. True if it ran."""
-    if stage.name in finished_stages(folder):
-        return False
-    start = time.monotonic()
-    stage.run()
-    line = {"stage": stage.name, "seconds": round(time.monotonic() - start, 1), "peak_gb": round(peak_memory_gb(), 2)}
-    with open(Path(folder) / "stages.jsonl", "a") as file:
-        file.write(json.dumps(line) + "\n")
-    return True
 
 
 def _run(folder: Path, arm: str, seed: int) -> Path:
@@ -180,28 +84,49 @@ def _run(folder: Path, arm: str, seed: int) -> Path:
 
 def _data_stage(study: dict, folder: Path) -> Stage:
     settings = study["data"]
-    return Stage("data", settings, lambda: make_phantom(out=folder / "data", workers=os.cpu_count() or 1, **settings))
+
+    def run() -> None:
+        if "folder" in settings:
+            from .datalists import read_dataset
+
+            there = read_dataset(settings["folder"]).folder.resolve()
+            if not (folder / "data").exists():
+                (folder / "data").symlink_to(there, target_is_directory=True)
+            elif (folder / "data").resolve() != there:
+                raise ValueError(
+                    f"{folder}/data is there and is not {there}. Move it, or give the study another --out."
+                )
+            return
+        from .phantom.cohort import make_phantom
+
+        make_phantom(out=folder / "data", workers=len(os.sched_getaffinity(0)), **settings)
+
+    return Stage("data", settings, run, kind="data")
 
 
-def _gan_stage(study: dict, folder: Path) -> Stage:
-    part = {"bundle": "lesion_wgan", **study["lesion_wgan"]}
-    return _train_stage(study, folder, "lesion_wgan", part, {}, ("data",))
+def _gan_stage(study: dict, folder: Path, name: str) -> Stage:
+    part = {"bundle": "lesion_wgan", **gans(study)[name]}
+    return _train_stage(study, folder, name, part, {}, ("data",), "gan")
 
 
-def _translator_stage(study: dict, folder: Path, name: str, segmenter: tuple[str, int]) -> Stage:
+def _translator_stage(study: dict, folder: Path, name: str) -> Stage:
     """The translator's weights are selected by the Dice of a segmenter that saw clinical cases only.
 
     With "pretrained" it goes on from another translator of the study.
     """
-    part, extra = study["translators"][name], {"segmenter": str(_run(folder, *segmenter))}
-    needs = ("data", _train_name(*segmenter))
+    part, extra, needs = translators(study)[name], {}, ("data",)
+    if (arm := segmenter_of(study, name)) is not None:
+        extra["segmenter"] = str(_run(folder, arm, study["seeds"][0]))
+        needs += (_train_name(arm, study["seeds"][0]),)
     if "pretrained" in part:
         extra["pretrained"] = str(folder / "runs" / part["pretrained"])
         needs += (f"train {part['pretrained']}",)
-    return _train_stage(study, folder, name, part, extra, needs)
+    return _train_stage(study, folder, name, part, extra, needs, "translator")
 
 
-def _train_stage(study: dict, folder: Path, name: str, part: dict, extra: dict, needs: tuple[str, ...]) -> Stage:
+def _train_stage(
+    study: dict, folder: Path, name: str, part: dict, extra: dict, needs: tuple[str, ...], kind: str
+) -> Stage:
     settings = {
         "dataset_dir": str(folder / "data"),
         "output_dir": str(folder / "runs" / name),
@@ -209,27 +134,57 @@ def _train_stage(study: dict, folder: Path, name: str, part: dict, extra: dict, 
         **part["settings"],
         **extra,
     }
-    return Stage(f"train {name}", settings, lambda: train(part["bundle"], part["overlays"], **settings), needs)
+    return Stage(f"train {name}", settings, lambda: _train(part["bundle"], part["overlays"], settings), needs, kind)
 
 
-def _masks_stage(study: dict, folder: Path) -> Stage:
-    settings = {"model": str(folder / "runs" / "lesion_wgan"), **study["masks"]}
-    needs = () if "model" in study["masks"] else ("train lesion_wgan",)
-    return Stage("draw masks", settings, lambda: draw_masks(out=folder / "masks", **settings), needs)
+def _train(bundle: str, overlays: list[str], settings: dict) -> None:
+    from .bundles import train
+
+    train(bundle, overlays, **settings)
+
+
+def _masks_stage(study: dict, folder: Path, name: str) -> Stage:
+    choice = dict(mask_sets(study)[name])
+    gan = gan_of(choice)
+    choice.pop("gan", None)
+    settings = {"model": str(folder / "runs" / gan), **choice} if gan else choice
+
+    def run() -> None:
+        from .mask_drawing import draw_masks
+
+        draw_masks(out=folder / name, **settings)
+
+    return Stage(f"draw {name}", settings, run, (f"train {gan}",) if gan else (), "masks")
 
 
 def _images_stage(study: dict, folder: Path, name: str) -> Stage:
     choice = dict(synthetic_sets(study)[name])
-    translator = choice.pop("translator", next(iter(study["translators"])))
-    settings = {
-        "bundle": study["translators"][translator]["bundle"],
-        "model": str(folder / "runs" / translator),
-        "data": str(folder / "data"),
-        "masks": str(folder / "masks"),
-        **choice,
-    }
-    needs = (f"train {translator}", *(["draw masks"] if "masks" not in choice else []))
-    return Stage(f"make {name}", settings, lambda: synthesize_images(out=folder / name, **settings), needs)
+    translator = choice.pop("translator", next(iter(translators(study))))
+    settings: dict[str, Any] = {"data": str(folder / "data"), "masks": str(folder / "masks"), **choice}
+    drawn = choice.get("masks", "masks")
+    needs: tuple[str, ...] = (f"draw {drawn}",) if drawn in mask_sets(study) else ()
+    if needs:
+        settings["masks"] = str(folder / drawn)
+    if method_of(choice) == "translator":
+        settings.pop("method", None)
+        settings = {
+            "bundle": translators(study)[translator]["bundle"], "model": str(folder / "runs" / translator), **settings
+        }  # fmt: skip
+        needs = (f"train {translator}", *needs)
+    else:
+        needs = ("data", *needs)
+
+    def run() -> None:
+        if method_of(choice) == "translator":
+            from .synthesis import synthesize_images
+
+            synthesize_images(out=folder / name, **settings)
+        else:
+            from .direct_synthesis import synthesize_directly
+
+            synthesize_directly(out=folder / name, **settings)
+
+    return Stage(f"make {name}", settings, run, needs, "images")
 
 
 def _train_name(arm: str, seed: int) -> str:
@@ -237,7 +192,7 @@ def _train_name(arm: str, seed: int) -> str:
 
 
 def _segmenter_stage(study: dict, folder: Path, arm: str, seed: int) -> Stage:
-    choice = {key: value for key, value in study["arms"][arm].items() if key not in ("title", "synthetic")}
+    choice = {key: value for key, value in study["arms"][arm].items() if key not in ARM_WORDS}
     settings = {
         "dataset_dir": str(folder / "data"),
         "output_dir": str(_run(folder, arm, seed)),
@@ -249,8 +204,17 @@ def _segmenter_stage(study: dict, folder: Path, arm: str, seed: int) -> Stage:
     if name := study["arms"][arm].get("synthetic"):
         settings["synthetic_dir"] = str(folder / name)
         needs += (f"make {name}",)
-    overlays = study["segmenter"]["overlays"]
-    return Stage(_train_name(arm, seed), settings, lambda: train("stroke_unet", overlays, **settings), needs)
+    if before := study["arms"][arm].get("pretrained"):
+        settings["pretrained"] = str(_run(folder, before, seed))
+        needs += (_train_name(before, seed),)
+
+    def run() -> None:
+        from .leaks import refuse_leaks
+
+        refuse_leaks(settings, honest=study["arms"][arm].get("protocol", "as_paper") != "as_paper")
+        _train("stroke_unet", study["segmenter"]["overlays"], settings)
+
+    return Stage(_train_name(arm, seed), settings, run, needs, "segmenter")
 
 
 def _evaluate_stage(folder: Path, arm: str, seed: int) -> Stage:
@@ -262,13 +226,10 @@ def _evaluate_stage(folder: Path, arm: str, seed: int) -> Stage:
         "arm": arm,
         "seed": seed,
     }
-    return Stage(f"score {arm} seed {seed}", settings, lambda: evaluate(**settings), (_train_name(arm, seed),))
 
+    def run() -> None:
+        from .evaluation import evaluate
 
-def _merge(base: dict, changes: dict) -> dict:
-    """`changes` over `base`, dictionary by dictionary."""
-    result = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        result[key] = _merge(base[key], value) if both else value
-    return result
+        evaluate(**settings)
+
+    return Stage(f"score {arm} seed {seed}", settings, run, (_train_name(arm, seed),), "score")

@@ -25,7 +25,10 @@ from .resumable import begin_folder, refuse_count, write_json
 from .sampling import derive_seed
 from .translation import default_device, translate_volume
 
-__all__ = ["choose_donors", "draw_masks", "latent_items", "place_lesion", "synthesize_images", "translate_volume"]
+__all__ = [
+    "case_of", "choose_donors", "draw_masks", "latent_items", "lesion_entry", "place_lesion", "read_anatomy",
+    "refuse_unpaintable", "synthesize_images", "translate_volume",
+]  # fmt: skip
 
 CHOICES = ("auto", "none")
 BACKGROUNDS = ("translated", "scan")
@@ -33,16 +36,17 @@ APPEARANCE = 10_000  # keeps its random numbers apart from those of the GAN's la
 
 
 def choose_donors(dataset: Dataset, donors: str | Sequence[str]) -> list[Case]:
-    """Training cases whose anatomy is used: a cohort, "all", or named subjects ("A,B" or a list).
+    """Training cases whose anatomy is used: a cohort, "stroke_negative" (of the stroke cohort those without a lesion),
+    "all", or named subjects ("A,B" or a list).
 
     Raises:
         ValueError: a named subject is unknown, held out or has no anatomy; the cohort has nobody.
     """
     path = dataset.folder / "dataset.json"
-    if donors == "all" or donors in COHORTS:
-        chosen = [
-            case for case in dataset.select("training", None if donors == "all" else donors) if case.anatomy is not None
-        ]
+    groups = {cohort: (cohort, None) for cohort in COHORTS}
+    groups |= {"all": (None, None), "stroke_negative": ("stroke", False)}
+    if isinstance(donors, str) and donors in groups:
+        chosen = [case for case in dataset.select("training", *groups[donors]) if case.anatomy is not None]
         if not chosen:
             raise ValueError(f"{path}: no training case of cohort {donors!r} has an anatomy. Try `--donors all`.")
         return chosen
@@ -50,7 +54,7 @@ def choose_donors(dataset: Dataset, donors: str | Sequence[str]) -> list[Case]:
     names = donors.split(",") if isinstance(donors, str) else list(donors)
     for name in names:
         if name not in subjects:
-            raise ValueError(f"--donors {name}: expected normal, stroke, all or subjects of {path}.")
+            raise ValueError(f"--donors {name}: expected normal, stroke, stroke_negative, all or subjects of {path}.")
         if subjects[name].split != "training":
             raise ValueError(
                 f"--donors {name}: is in {subjects[name].split!r} of {path}; a donor must be in 'training'."
@@ -73,6 +77,9 @@ def synthesize_images(
     unevenness: str = "auto",
     background: str = "translated",
     donors: str | Sequence[str] = "normal",
+    per_donor: int = 1,
+    minimum_voxels: int | None = None,
+    clinical_cases: int | None = None,
 ) -> Path:
     """Make a synthetic data set: anatomies of training donors, with lesions, translated into images.
 
@@ -81,8 +88,9 @@ def synthesize_images(
         data: real data set that gives the donors.
         seed: of the choice of masks and of all noise, the translator's included.
         out: data set to make; finished cases in it stay as they are.
-        masks: folder of `draw_masks`, or a mask library; None: lesion-free brains.
-        count: cases; default one per donor. More than donors go through them again, with other masks.
+        masks: folder of `draw_masks`, a mask library, or "clinical", the lesions of the training cases; None:
+            lesion-free brains.
+        count: cases; default `per_donor` for each donor. More than donors go through them again, with other masks.
         noise, brightness, unevenness: "auto" gives each case the noise, the white matter level and the unevenness
             inside the lesion of a training image that the translator saw, drawn among those with lesions of about its
             volume (`common.appearance`); "none" leaves what the translator made.
@@ -90,6 +98,10 @@ def synthesize_images(
             onto which what the lesion adds to the translation is painted (`common.painting`). Then `brightness` is the
             lesion's; without masks the scans stay as they are, examples of no lesion.
         donors: see `choose_donors`.
+        per_donor: cases for each donor, where no count is given.
+        minimum_voxels: lesions smaller than that in the parenchyma are drawn anew; default the paper's 20 (the same
+            volume on other grids).
+        clinical_cases: of "clinical" masks, those of the first so many cases.
 
     Returns:
         `out`.
@@ -107,13 +119,14 @@ def synthesize_images(
         raise ValueError(f"--background {background!r} is not known; expected one of {BACKGROUNDS}.")
     chosen = choose_donors(dataset, donors)
     if background == "scan":
-        _refuse_unpaintable(chosen)
-    count = len(chosen) if count is None else count
+        refuse_unpaintable(chosen)
+    count = per_donor * len(chosen) if count is None else count
     refuse_count(count)
     settings = read_settings(model)["settings"]
     _refuse_other_grid(model, settings["size"], dataset)
     network = load_network(model, bundle, default_device())
-    pool = read_pool(masks, dataset) if masks else None
+    pool = read_pool(masks, dataset, clinical_cases) if masks else None
+    minimum = minimum_lesion_voxels(dataset.affine) if minimum_voxels is None else minimum_voxels
     model_hash = sha256(Path(model) / "model.pt")
     origin = {
         "bundle": bundle,
@@ -127,6 +140,8 @@ def synthesize_images(
         "background": background,
         "donors": donors if isinstance(donors, str) else list(donors),
     }
+    if minimum_voxels is not None:
+        origin["minimum_voxels"] = minimum
     out = Path(out)
     header = begin_folder(out / "synthesis.json", origin, {"model": str(model), "data": str(data), "masks": str(masks)})
     done = len(list(out.glob("sidecars/synthetic-*.json")))
@@ -149,13 +164,11 @@ def synthesize_images(
     cases = []
     for number in tqdm(range(1, count + 1), desc=f"{bundle} cases", unit="case"):
         donor = chosen[(number - 1) % len(chosen)]
-        case = _case(out, number, has_lesion=pool is not None)
+        case = case_of(out, number, has_lesion=pool is not None)
         cases.append(case)
-        anatomy = _read_anatomy(donor, dataset)
+        anatomy = read_anatomy(donor, dataset)
         # The queue moves on for finished cases as well, so that the others get the masks that they would have got.
-        placement = (
-            place_lesion(anatomy, pool, queue, minimum_lesion_voxels(dataset.affine), donor.subject) if pool else None
-        )
+        placement = place_lesion(anatomy, pool, queue, minimum, donor.subject) if pool else None
         if case.sidecar.is_file():
             continue
         label_map = placement.label_map if placement else anatomy
@@ -191,7 +204,7 @@ def synthesize_images(
             "synthetic": True,
             "donor": donor.subject,
             "source_brain": donor.source.get("source_brain"),
-            **_lesion_entry(placement, pool, dataset),
+            **lesion_entry(placement, pool, dataset),
             "bundle": bundle,
             "model_sha256": model_hash,
             "background": background,
@@ -205,7 +218,7 @@ def synthesize_images(
     return out
 
 
-def _case(out: Path, number: int, has_lesion: bool) -> Case:
+def case_of(out: Path, number: int, has_lesion: bool) -> Case:
     name = f"synthetic-{number:05d}"
     files = {key: out / folder / f"{name}.nii.gz" for key, folder in (("image", "images"), ("anatomy", "anatomy"))}
     label = out / "lesions" / f"{name}.nii.gz" if has_lesion else None
@@ -213,7 +226,7 @@ def _case(out: Path, number: int, has_lesion: bool) -> Case:
     return Case(name, cohort, "training", label=label, sidecar=out / "sidecars" / f"{name}.json", **files)
 
 
-def _read_anatomy(donor: Case, dataset: Dataset) -> np.ndarray:
+def read_anatomy(donor: Case, dataset: Dataset) -> np.ndarray:
     anatomy, affine = read_volume(donor.anatomy)
     if anatomy.shape != dataset.size or not np.allclose(affine, dataset.affine, atol=1e-3):
         raise ValueError(
@@ -225,7 +238,7 @@ def _read_anatomy(donor: Case, dataset: Dataset) -> np.ndarray:
     return anatomy.astype(np.uint8)
 
 
-def _refuse_unpaintable(donors: list[Case]) -> None:
+def refuse_unpaintable(donors: list[Case]) -> None:
     for donor in donors:
         if donor.label is not None:
             raise ValueError(
@@ -234,12 +247,13 @@ def _refuse_unpaintable(donors: list[Case]) -> None:
             )
 
 
-def _lesion_entry(placement: Placement | None, pool: MaskPool | None, dataset: Dataset) -> dict:
+def lesion_entry(placement: Placement | None, pool: MaskPool | None, dataset: Dataset) -> dict:
     if placement is None:
         return {"source_mask": None, "mask": None}
     return {
-        "source_mask": None if pool.generated else placement.mask,
+        "source_mask": pool.sources[placement.mask],
         "mask": placement.mask,
+        **({"mask_subject": placement.mask} if pool.clinical else {}),
         "lesion_voxels_before": placement.voxels_before,
         "lesion_voxels_after": placement.voxels_after,
         "lesion_ml": placement.voxels_after * dataset.voxel_ml,

@@ -14,7 +14,10 @@ from .context import neighbours
 from .grids import grid_affine
 from .labels import LESION, MIRROR, PARENCHYMA
 
-__all__ = ["EmptyLesiond", "LabelMapd", "PlaceOnGridd", "RandIntensityd", "RandMirrord", "RandSliced", "SliceContextd"]
+__all__ = [
+    "EmptyLesiond", "LabelMapd", "PlaceOnGridd", "RandIntensityd", "RandMirrord", "RandSliced", "RandTissueNoised",
+    "SliceContextd",
+]  # fmt: skip
 
 
 class EmptyLesiond(Transform):
@@ -110,6 +113,31 @@ class RandIntensityd(RandomizableTransform, MapTransform):
         for key in self.key_iterator(result):
             signal = ((result[key] + 1) / 2).clamp(0, 1)
             result[key] = (factor * signal**power).clamp(0, 1) * 2 - 1
+        return result
+
+
+class RandTissueNoised(RandomizableTransform, MapTransform):
+    """Add Gaussian noise inside the brain; the background stays -1.
+
+    Args:
+        keys: images in [-1, 1].
+        sigma: largest standard deviation; each volume draws its own, evenly from [0, sigma]. 0 changes nothing.
+    """
+
+    def __init__(self, keys: KeysCollection, sigma: float):
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self)
+        self.sigma = sigma
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        result = dict(data)
+        if not self.sigma:
+            return result
+        sigma = self.R.uniform(0, self.sigma)
+        for key in self.key_iterator(result):
+            image = torch.as_tensor(result[key])
+            noise = torch.from_numpy(self.R.normal(0, sigma, tuple(image.shape)).astype(np.float32))
+            result[key] = torch.where(image > -1, (image + noise).clamp(-1, 1), image)
         return result
 
 

@@ -16,7 +16,7 @@ from common.datalists import Case, Dataset, write_dataset
 from common.grids import grid_affine, voxel_ml, write_volume
 from common.labels import PARENCHYMA, inject
 
-pytest_plugins = ["synthetic_world"]
+pytest_plugins = ["synthetic_world", "bundle_runs"]
 
 os.environ.setdefault("MONAI_FAIL_ON_DUPLICATE_CONFIG", "1")
 

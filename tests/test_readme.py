@@ -23,7 +23,13 @@ FUNCTIONS = {
     "synthesize": COMMANDS,
     "bench": {"": "bench.main"},
     "evaluate": {"": "evaluate.main"},
-    "study": {"plan": "study.plan", "run": "study.run", "status": "study.status", "report": "study.report"},
+    "study": {
+        "plan": "study.plan",
+        "run": "study.run",
+        "stage": "study.stage",
+        "status": "study.status",
+        "report": "study.report",
+    },
 }
 
 

@@ -2,7 +2,15 @@ import numpy as np
 import torch
 
 from common.labels import LESION, MIRROR
-from common.transforms import EmptyLesiond, LabelMapd, RandIntensityd, RandMirrord, RandSliced, SliceContextd
+from common.transforms import (
+    EmptyLesiond,
+    LabelMapd,
+    RandIntensityd,
+    RandMirrord,
+    RandSliced,
+    RandTissueNoised,
+    SliceContextd,
+)
 
 SHAPE = (1, 7, 8, 9)
 
@@ -103,3 +111,17 @@ def test_intensities_change_in_order_within_the_range_and_the_background_stays()
 def test_no_intensity_range_changes_nothing():
     image = torch.linspace(-1, 1, 50).reshape(1, 50)
     assert torch.allclose(RandIntensityd("image", scale=0.0, gamma=0.0)({"image": image})["image"], image, atol=1e-6)
+
+
+def test_noise_is_added_in_the_brain_and_not_behind_it():
+    image = torch.rand(1, 24, 25, 26) - 0.5
+    image[:, :5] = -1
+    transform = RandTissueNoised("image", sigma=0.2).set_random_state(1)
+    changes = []
+    for _ in range(40):
+        noisy = transform({"image": image})["image"]
+        assert torch.equal(noisy[:, :5], image[:, :5])
+        changes.append(float((noisy - image)[:, 5:].std()))
+    assert 0 < min(changes) < max(changes) < 0.21
+    assert abs(np.mean(changes) - 0.1) < 0.03
+    assert torch.equal(RandTissueNoised("image", sigma=0.0)({"image": image})["image"], image)

@@ -31,7 +31,7 @@ def make_phantom(
     anatomies: str | Path | None = None,
     lesions: str | Path | None = None,
     workers: int = 1,
-    negatives: float = 0.25,
+    negatives: float | dict[str, int] = 0.25,
 ) -> Dataset:
     """Simulate a data set; the same call again goes on where it stopped.
 
@@ -99,7 +99,7 @@ def _checked_size(size) -> tuple[int, int, int]:
     return size
 
 
-def _made_by(recipe: Recipe, subjects, negatives: float) -> dict:
+def _made_by(recipe: Recipe, subjects, negatives: float | dict[str, int]) -> dict:
     return {
         "command": "phantom",
         "subjects": subjects,
@@ -125,7 +125,7 @@ def _fingerprint(path: str | None) -> str | None:
     return digest.hexdigest()
 
 
-def _claim(out: Path, recipe: Recipe, subjects, negatives: float) -> None:
+def _claim(out: Path, recipe: Recipe, subjects, negatives: float | dict[str, int]) -> None:
     """Note the parameters in `out`, or refuse a folder that was begun with others."""
     ours = json.loads(json.dumps(_made_by(recipe, subjects, negatives)))
     path = out / PARAMETERS_FILE
@@ -141,7 +141,7 @@ def _claim(out: Path, recipe: Recipe, subjects, negatives: float) -> None:
         write_json(path, ours)
 
 
-def _header(recipe: Recipe, subjects, negatives: float) -> dict:
+def _header(recipe: Recipe, subjects, negatives: float | dict[str, int]) -> dict:
     return {
         "name": "phantom",
         "description": "simulated phantom: no patient images; scores on it say nothing of clinical accuracy",

@@ -31,9 +31,17 @@ class Subject:
         return "normal" if self.kind == "normal" else "stroke"
 
 
-def plan_subjects(subjects: int | dict[str, int], negatives: float) -> list[Subject]:
-    """Who is made, in file order: per split the lesions, then the DWI-negative cases, then the normal cohort."""
-    if not 0 <= negatives < 1:
+def plan_subjects(subjects: int | dict[str, int], negatives: float | dict[str, int]) -> list[Subject]:
+    """Who is made, in file order: per split the lesions, then the DWI-negative cases, then the normal cohort.
+
+    Args:
+        subjects: how many in all, or {"normal", "training", "validation", "test"}: the last three with a lesion.
+        negatives: DWI-negative stroke cases, as a share of the stroke cases of each split, or how many in which split.
+    """
+    if isinstance(negatives, dict):
+        if not isinstance(subjects, dict) or set(negatives) - set(SPLITS) or min(negatives.values(), default=0) < 0:
+            raise ValueError(f"negatives is {negatives}; by split it needs subjects by split, and {', '.join(SPLITS)}.")
+    elif not 0 <= negatives < 1:
         raise ValueError(f"negatives is {negatives}; expected a share from 0 up to, but not including, 1.")
     counts: dict[tuple[str, str], int] = {}
     if isinstance(subjects, dict):
@@ -42,7 +50,9 @@ def plan_subjects(subjects: int | dict[str, int], negatives: float) -> list[Subj
             raise ValueError(f"subjects has unknown keys {unknown}; expected normal, {', '.join(SPLITS)}.")
         for split in SPLITS:
             counts[split, "positive"] = int(subjects.get(split, 0))
-            counts[split, "negative"] = round(negatives * counts[split, "positive"])
+            counts[split, "negative"] = (
+                negatives.get(split, 0) if isinstance(negatives, dict) else round(negatives * counts[split, "positive"])
+            )
         counts["training", "normal"] = int(subjects.get("normal", 0))
     else:
         stroke = int(subjects) - int(subjects) // 2

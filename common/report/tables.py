@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..bundles import sha256
 from ..results import SIZE_BINS, summary
+from ..stage_state import finished_stages
 from . import figures
 from .folder import Section, StudyFolder, Table
 from .numbers import METRIC_TITLES, differences, forest, headline, seeds_table
@@ -182,7 +183,7 @@ def provenance(study: StudyFolder, section: Section) -> None:
         environments |= {f"{name} {version}": None for name, version in versions.items() if version}
         environments |= {str(environment[key]): None for key in ("platform", "device") if environment.get(key)}
     readings = [line for place in ("data", "results") for line in _lines(study.path / place / "test_readings.jsonl")]
-    stages = _lines(study.path / "stages.jsonl")
+    stages = list(finished_stages(study.path).values())
     hashes = {
         name: sha256(study.path / name)
         for name in ("study.json", "data/dataset.json", "masks/masks.json", "synthetic/dataset.json")

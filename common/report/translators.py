@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..bundles import load_network, read_settings
-from ..study import finished_stages
+from ..stage_state import finished_stages
 from .folder import Section, StudyFolder, Table
 
 __all__ = ["translators"]

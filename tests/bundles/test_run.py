@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,43 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from bundle_runs import BUNDLES, OVERRIDES, shell, training
 from monai.bundle import ConfigWorkflow
 from real_components import lack
 
 from common.datalists import read_dataset
-from common.packaging.release import release_bundle
-from common.packaging.verify import verify_release
 
 pytestmark = pytest.mark.slow
-
-OVERRIDES = {
-    "lesion_wgan": {
-        "channels": [8, 8, 4],
-        "critic_filters": 2,
-        "val_masks": 16,
-        "val_interval": 1,
-        "draws_per_epoch": 48,
-    },
-    "stroke_unet": {"channels": [4, 4, 8, 8, 8], "val_interval": 1, "draws_per_epoch": 10, "lr_decay_power": 0.0},
-    "pix2pix_itm": {"filters": 8, "val_interval": 1, "draws_per_epoch": 16},
-    "spade_itm": {"channels": [8, 8, 4], "val_interval": 1, "draws_per_epoch": 16},
-    "cyclegan_itm": {"filters": 8, "val_interval": 1, "draws_per_epoch": 16, "pool_size": 4},
-}
-BUNDLES = list(OVERRIDES)
-
-
-def shell(*words, **kwargs):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *map(str, words)], capture_output=True, text=True, env=environment, timeout=300, **kwargs
-    )
-
-
-def training(bundle, data, run, epochs, *overlays, **extra):
-    files = [f"bundles/{bundle}/configs/{name}.json" for name in ("train", "demo", *overlays)]
-    knobs = {**OVERRIDES[bundle], "dataset_dir": data, "output_dir": run, "epochs": epochs, **extra}
-    flags = [word for key, value in knobs.items() for word in (f"--{key}", value)]
-    return ["-m", "monai.bundle", "run", "training", "--config_file", str(files), *flags]
 
 
 def workflow(bundle, names, kind, **overrides):
@@ -61,26 +30,13 @@ def workflow(bundle, names, kind, **overrides):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("study") / "data"
-    subjects = "{normal:3,training:4,validation:2,test:2}"
-    made = shell(
-        *("-m", "scripts.data", "phantom", "--out", folder, "--subjects", subjects, "--size", "32,32,16", "--seed", 1)
-    )
-    assert made.returncode == 0, made.stderr
-    return folder
+def data(bundle_data):
+    return bundle_data
 
 
 @pytest.fixture(scope="module")
-def runs(data):
-    """One epoch of each bundle by its command."""
-    folders = {}
-    for bundle in BUNDLES:
-        folders[bundle] = data.parent / "runs" / bundle
-        extra = {"segmenter": folders["stroke_unet"]} if bundle.endswith("_itm") else {}
-        done = shell(*training(bundle, data, folders[bundle], 1, **extra))
-        assert done.returncode == 0, done.stderr
-    return folders
+def runs(bundle_runs):
+    return bundle_runs
 
 
 @pytest.mark.parametrize("bundle", BUNDLES)
@@ -237,87 +193,3 @@ def test_mlflow_tracks_what_losses_csv_holds(data, tmp_path):
     for name in ("loss", "val_dice"):
         tracked = {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, name)}
         assert tracked == pytest.approx(table[name].to_dict())
-
-
-@pytest.fixture(scope="module")
-def dist(runs, tmp_path_factory):
-    """Releases of all bundles."""
-    folder = tmp_path_factory.mktemp("dist")
-    for bundle in BUNDLES:
-        release_bundle(bundle, runs[bundle], folder)
-    return folder
-
-
-@pytest.mark.parametrize("bundle", BUNDLES)
-def test_a_release_does_all_by_itself(dist, data, bundle):
-    found = verify_release(dist / bundle, data=data)
-
-    assert {check: wrong for check, wrong in found.items() if wrong} == {}
-    assert len(found) == 9
-
-
-def test_two_releases_load_side_by_side_and_a_stranger_can_train_one_on(dist, data, tmp_path):
-    """As MONAI Label does: it forgets the modules of a bundle's scripts before it loads the next bundle."""
-    code = """
-import sys, torch
-from monai.bundle import ConfigParser
-networks = []
-for bundle in sys.argv[1:3]:
-    for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
-        del sys.modules[name]
-    sys.path.insert(0, bundle)
-    parser = ConfigParser()
-    parser.read_config(bundle + "/configs/inference.json")
-    parser.update({"bundle_root": bundle})
-    networks.append(parser.get_parsed_content("network"))
-    sys.path.remove(bundle)
-with torch.no_grad():
-    print(networks[0](torch.zeros(1, 1, 32, 32, 16)).shape, networks[1](torch.zeros(1, 29, 32, 32)).shape)
-"""
-    done = shell("-I", "-c", code, dist / "stroke_unet", dist / "pix2pix_itm", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "torch.Size([1, 2, 32, 32, 16]) torch.Size([1, 1, 32, 32])" in done.stdout
-
-    knobs = {
-        "dataset_dir": data,
-        "output_dir": tmp_path / "tuned",
-        "epochs": 1,
-        "draws_per_epoch": 4,
-        "val_interval": 1,
-    }
-    flags = [
-        word
-        for key, value in {**knobs, "pretrained": dist / "stroke_unet/models"}.items()
-        for word in (f"--{key}", value)
-    ]
-    configs = [str(dist / "stroke_unet/configs/train.json")]
-    done = shell(
-        "-m", "monai.bundle", "run", "training", "--config_file", str(configs), *flags, cwd=dist / "stroke_unet"
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "tuned" / "model.pt").is_file()
-
-
-def test_a_release_that_was_tampered_with_is_found_out(dist, tmp_path):
-    for file, change, check in (
-        ("models/model.pt", lambda path: path.write_bytes(path.read_bytes() + b"x"), "weights"),
-        ("docs/data_license.txt", lambda path: path.unlink(), "files"),
-        (
-            "scripts/common/networks/unet3d.py",
-            lambda path: path.write_text("import common\\n"),
-            "every_target_is_there",
-        ),
-    ):
-        copy = tmp_path / check / "stroke_unet"
-        shutil.copytree(dist / "stroke_unet", copy)
-        change(copy / file)
-        assert verify_release(copy)[check]
-
-
-def test_what_cannot_be_released_is_refused(runs, dist, tmp_path):
-    with pytest.raises(ValueError, match="holds a run of pix2pix_itm, not of stroke_unet"):
-        release_bundle("stroke_unet", runs["pix2pix_itm"], tmp_path)
-    with pytest.raises(ValueError, match="is there already"):
-        release_bundle("stroke_unet", runs["stroke_unet"], dist)
-    with pytest.raises(ValueError, match="no such bundle"):
-        release_bundle("unet", runs["stroke_unet"], tmp_path)

@@ -1,0 +1,98 @@
+"""The parts of a study's definition, and that they name one another rightly."""
+
+from __future__ import annotations
+
+__all__ = [
+    "gan_of", "gans", "in_order", "mask_sets", "method_of", "refuse_unknown_names", "segmenter_of", "synthetic_sets",
+    "translators",
+]  # fmt: skip
+
+
+def synthetic_sets(study: dict) -> dict[str, dict]:
+    """{folder name: settings of `synthesize_images` or `synthesize_directly`} of the study's synthetic sets.
+
+    The first, "synthetic", is made as "images" says; each entry of "variants" changes some of it. "translator" names
+    the one that makes it; without it, the study's first does. "method" other than "translator" needs none.
+    """
+    if "images" not in study:
+        return {}
+    images = study["images"]
+    variants = {f"synthetic_{name}": images | changes for name, changes in study.get("variants", {}).items()}
+    return {"synthetic": images, **variants}
+
+
+def mask_sets(study: dict) -> dict[str, dict]:
+    """{name: settings of `draw_masks`}: "masks", and those of "mask_sets"; "gan" names the GAN that draws them."""
+    first = {"masks": study["masks"]} if "masks" in study else {}
+    return first | study.get("mask_sets", {})
+
+
+def gans(study: dict) -> dict[str, dict]:
+    """{name: overlays and settings}: "lesion_wgan", and those of "gans"."""
+    first = {"lesion_wgan": study["lesion_wgan"]} if "lesion_wgan" in study else {}
+    return first | study.get("gans", {})
+
+
+def gan_of(choice: dict) -> str | None:
+    """The GAN of the study that draws a mask set; None where a `model` does."""
+    return None if "model" in choice else choice.get("gan", "lesion_wgan")
+
+
+def segmenter_of(study: dict, translator: str) -> str | None:
+    """The arm by whose segmenter a translator's epoch is chosen; None: by its L1."""
+    return translators(study)[translator].get("segmenter", study["baseline"])
+
+
+def method_of(choice: dict) -> str:
+    """How a set is made: by a translator unless it says otherwise."""
+    return choice.get("method", "translator")
+
+
+def translators(study: dict) -> dict[str, dict]:
+    """{name: bundle, overlays and settings}; a study without synthetic sets has none."""
+    return study.get("translators", {})
+
+
+def refuse_unknown_names(study: dict, sets: dict[str, dict]) -> None:
+    """Raise ValueError if an arm, a set, a mask set or a translator names a part that the study does not have."""
+
+    def refuse(who: str, key: str, value: str, what: str, known) -> None:
+        raise ValueError(
+            f'study {study["name"]!r}: {who} has "{key}": {value!r}; its {what} are {", ".join(known) or "none"}.'
+        )
+
+    trained, masks, arms, known_gans = translators(study), mask_sets(study), study["arms"], gans(study)
+    if study["baseline"] not in arms:
+        refuse("it", "baseline", study["baseline"], "arms", arms)
+    unmasked = [name for name, choice in sets.items() if "masks" not in choice and method_of(choice) != "randomised"]
+    if "masks" not in masks and unmasked:
+        raise ValueError(f'study {study["name"]!r}: it draws no "masks", so that every synthetic set must name some.')
+    for name, part in [*sets.items(), *trained.items()]:
+        key = "translator" if name in sets else "pretrained"
+        if part.get(key) not in (None, *trained):
+            refuse(repr(name), key, part[key], "`translators`", trained)
+    for name, part in trained.items():
+        if part.get("segmenter") not in (None, *arms):
+            refuse(repr(name), "segmenter", part["segmenter"], "arms", arms)
+    for name, choice in masks.items():
+        if gan_of(choice) not in (None, *known_gans):
+            refuse(f"the mask set {name!r}", "gan", gan_of(choice), "GANs", known_gans)
+    for arm, choice in arms.items():
+        if choice.get("synthetic") not in (None, *sets):
+            refuse(f"arm {arm!r}", "synthetic", choice["synthetic"], "sets", [*sets, "`variants` makes others"])
+        if choice.get("pretrained") not in (None, *arms):
+            refuse(f"arm {arm!r}", "pretrained", choice["pretrained"], "arms", arms)
+
+
+def in_order(parts: dict[str, dict], what: str) -> list[str]:
+    """Names such that each comes after the one it goes on from ("pretrained"); `what` they are, for the error."""
+    ordered: list[str] = []
+    for name in parts:
+        chain = [name]
+        while (before := parts[chain[-1]].get("pretrained")) is not None and before not in ordered:
+            if before in chain:
+                circle = " -> ".join([*chain, before])
+                raise ValueError(f'{what}s go on from one another in a circle ("pretrained"): {circle}.')
+            chain.append(before)
+        ordered += [entry for entry in reversed(chain) if entry not in ordered]
+    return ordered

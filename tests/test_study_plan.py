@@ -1,0 +1,184 @@
+"""What a study's plan refuses, writes out and estimates; paper.json as a whole."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from common.study import stages
+from common.study_cases import cases_of
+from common.study_checks import refuse_impossible
+from common.study_file import load_study
+from common.study_needs import needs_of, set_size
+
+TABLE_1 = ["clinical"]
+TABLE_1 += [f"clinical_{name}" for name in ("pix2pix10", "pix2pix100", "spade")]
+TABLE_1 += [f"{name}_alone" for name in ("pix2pix10", "pix2pix100", "spade")]
+TABLE_1 += [f"{name}_tuned_{n}" for name in ("pix2pix10", "pix2pix100", "spade") for n in (10, 50)]
+TABLE_2 = [f"clinical_{p}_percent" for p in (10, 25, 50)]
+TABLE_2 += ["geometric_noise", "no_augmentation", "noise", "geometric_intensity", "intensity"]
+TABLE_2 += [f"clinical_{p}_percent_pix2pix10" for p in (10, 25, 50)]
+TABLE_2 += [f"clinical_{p}_percent_stroke_maps" for p in (10, 25, 50, 100)] + ["clinical_stroke_maps_4x"]
+
+
+CIRCLE = {"clinical": {}, "few": {"pretrained": "tuned"}, "tuned": {"pretrained": "few"}}
+
+
+def load(tmp_path, **changes):
+    """A small study, with some of its entries changed."""
+    study = {
+        "name": "small",
+        "data": {
+            "subjects": {"normal": 6, "training": 9, "validation": 2, "test": 3},
+            "negatives": 0, "size": [32, 32, 16], "seed": 1,
+        },
+        "lesion_wgan": {"overlays": ["demo"], "settings": {}},
+        "masks": {"count": 6, "seed": 1},
+        "translators": {"p2p": {"bundle": "pix2pix_itm", "overlays": ["demo"], "settings": {}}},
+        "images": {"seed": 1},
+        "segmenter": {"overlays": ["demo"], "settings": {}},
+        "arms": {"clinical": {}, "few": {"clinical_cases": 3}},
+        "baseline": "clinical",
+        "seeds": [1, 2],
+    }  # fmt: skip
+    path = tmp_path / "small.json"
+    path.write_text(json.dumps({**study, **changes}))
+    return load_study(path, library=str(path))
+
+
+def check(tmp_path, **changes):
+    refuse_impossible(load(tmp_path, **changes), tmp_path)
+
+
+def test_a_fraction_becomes_a_number_of_cases_and_halves_are_rounded_up(tmp_path):
+    arms = {"clinical": {"fraction": 1}, "half": {"fraction": 0.5}, "third": {"fraction": 0.33}}
+    found = load(tmp_path, arms=arms)["arms"]
+    assert [arm.get("clinical_cases") for arm in found.values()] == [None, 5, 3]
+    with pytest.raises(ValueError, match="0.05 of 9 .* is less than one case"):
+        check(tmp_path, arms={"clinical": {"fraction": 0.05}})
+    with pytest.raises(ValueError, match="both a fraction and"):
+        check(tmp_path, arms={"clinical": {"fraction": 0.5, "clinical_cases": 3}})
+
+
+def test_an_honest_arm_gets_a_translator_a_gan_and_a_segmenter_of_its_own_cases(tmp_path):
+    arms = {"clinical": {}, "few": {"clinical_cases": 3}}
+    arms["honest"] = {"clinical_cases": 3, "synthetic": "synthetic", "protocol": "honest"}
+    arms["library"] = {"clinical_cases": 4, "synthetic": "synthetic", "protocol": "honest_library"}
+    by_name = {stage.name: stage for stage in stages(load(tmp_path, arms=arms), tmp_path)}
+
+    train, made = by_name["train honest seed 2"], by_name["make synthetic_of_3"]
+    assert train.settings["synthetic_dir"] == str(tmp_path / "synthetic_of_3")
+    assert made.needs == ("train p2p_of_3", "draw masks_of_3")
+    translator = by_name["train p2p_of_3"]
+    assert translator.settings["clinical_cases"] == by_name["train lesion_wgan_of_3"].settings["clinical_cases"] == 3
+    assert translator.settings["segmenter"] == by_name["train few seed 1"].settings["output_dir"]
+    assert "clinical_cases" not in by_name["train p2p"].settings
+    library = by_name["make synthetic_of_4_library"]
+    assert library.settings["masks"] == str(tmp_path / "small.json")
+    assert "segmenter" not in by_name["train p2p_of_4"].settings  # no arm of four clinical cases: chosen by L1
+    assert "train lesion_wgan_of_4" not in by_name
+
+
+def test_an_arm_goes_on_from_the_same_seed_of_another(tmp_path):
+    arms = {"tuned": {"clinical_cases": 3, "pretrained": "clinical"}, "clinical": {}}
+    todo = stages(load(tmp_path, arms=arms), tmp_path)
+    by_name = {stage.name: stage for stage in todo}
+    assert by_name["train tuned seed 2"].settings["pretrained"] == str(tmp_path / "runs/clinical_seed2")
+    assert "train clinical seed 2" in by_name["train tuned seed 2"].needs
+    seen = set()
+    for stage in todo:
+        assert seen >= set(stage.needs)
+        seen.add(stage.name)
+
+
+@pytest.mark.parametrize(
+    ("match", "changes"),
+    [
+        ("in a circle .*few -> tuned -> few", {"arms": CIRCLE}),
+        ("'gone'; its arms are clinical", {"arms": {"clinical": {"pretrained": "gone"}}}),
+        ("synthetc is no knob of stroke_unet", {"arms": {"clinical": {"synthetc": "synthetic"}}}),
+        ("no overlay dem ", {"segmenter": {"overlays": ["dem"], "settings": {}}}),
+        ("no bundle 'pix3pix'", {"translators": {"p2p": {"bundle": "pix3pix", "overlays": [], "settings": {}}}}),
+        ("asks for 10 clinical cases, but training has 9", {"arms": {"clinical": {"clinical_cases": 10}}}),
+        ("synthetic_share, but no synthetic set", {"arms": {"clinical": {"synthetic_share": 0.5}}}),
+        ("nothing to train on", {"arms": {"clinical": {"clinical_cases": 0}}}),
+        ("'clinical' and 'again' are the same", {"arms": {"clinical": {}, "again": {"title": "other"}}}),
+        ("anatomy of 'stroke_negative', but training has no", {"images": {"seed": 1, "donors": "stroke_negative"}}),
+        ("nois is not known", {"images": {"seed": 1, "nois": "none"}}),
+        ("masks 'gone' is neither", {"images": {"seed": 1, "masks": "gone"}}),
+        ("seeds are \\[1, 1\\]", {"seeds": [1, 1]}),
+        ("expected one of as_paper", {"arms": {"clinical": {"synthetic": "synthetic", "protocol": "honst"}}}),
+        ("names no synthetic set to be honest about", {"arms": {"clinical": {"protocol": "honest"}}}),
+        ("no data set|not a data set", {"data": {"folder": "nowhere"}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_cannot_be_run_is_refused_in_words(match, changes, tmp_path):
+    with pytest.raises((ValueError, FileNotFoundError), match=match):
+        check(tmp_path, **changes)
+
+
+def test_a_disk_too_small_for_the_kept_epochs_is_refused(tmp_path, monkeypatch):
+    study = load(tmp_path, segmenter={"overlays": ["demo"], "settings": {"keep_last": 30}})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 0.2e9}))
+    with pytest.raises(ValueError, match="GB are needed in .* 0 GB are free"):
+        refuse_impossible(study, tmp_path)
+    refuse_impossible(study, tmp_path, room=False)
+
+
+def test_a_study_takes_an_existing_data_set(dataset, tmp_path):
+    study = load(tmp_path, data={"folder": str(dataset)}, arms={"clinical": {}, "few": {"fraction": 0.5}})
+    assert study["arms"]["few"]["clinical_cases"] == 2
+    data = stages(study, tmp_path)[0]
+    data.run()
+    data.run()
+    assert (tmp_path / "data").resolve() == dataset.resolve()
+
+
+def test_the_paper_is_there_as_a_whole(tmp_path):
+    study = load_study("scripts/studies/paper.json", library=str(tmp_path))
+    arms, cases = study["arms"], cases_of(study["data"])
+    assert (len(TABLE_1), len(TABLE_2)) == (13, 16)  # 18 rows, of which the baseline and Pix2Pix 10 stand in Table I
+    assert [name for name in [*TABLE_1, *TABLE_2, "clinical_10", "clinical_50"] if name not in arms] == []
+    assert [arms[f"clinical_{p}_percent"]["clinical_cases"] for p in (10, 25, 50)] == [31, 78, 156]
+    assert (set_size(study, "synthetic", cases), set_size(study, "synthetic_stroke_maps", cases)) == (2027, 428)
+    assert set_size(study, "synthetic_stroke_maps_4x", cases) == 1712
+    by_name = {stage.name: stage for stage in stages(study, tmp_path)}
+    assert len(by_name) == len(stages(study, tmp_path))
+    refuse_impossible(study, tmp_path, room=False)
+    tuned = by_name["train spade_tuned_10 seed 3"].settings
+    assert (tuned["epochs"], tuned["keep_last"], tuned["clinical_cases"]) == (150, 100, 10)
+    assert tuned["pretrained"] == by_name["train spade_alone seed 3"].settings["output_dir"]
+    assert by_name["train clinical seed 1"].settings["epochs"] == 500
+    assert "val_interval" not in by_name["train clinical seed 1"].settings  # train.json's own: every epoch
+
+
+def test_without_a_public_library_the_paper_leaves_out_the_arm_that_needs_one():
+    with pytest.raises(
+        ValueError, match='"protocol": "honest_library", for which set REAL_DATA=DIR .* or give --library'
+    ):
+        load_study("scripts/studies/paper.json")
+    arms = load_study("scripts/studies/paper.json", "no_library")["arms"]
+    assert "library_10_percent_pix2pix10" not in arms
+    assert "honest_10_percent_pix2pix10" in arms
+
+
+def test_a_run_of_the_paper_keeps_about_two_gigabytes_of_epochs_and_goes_through_its_steps(tmp_path, monkeypatch):
+    cost = type("Cost", (), {"step_seconds": 0.5, "weights": 5_645_410, "memory_gb": 5.0})
+    monkeypatch.setattr("common.study_needs._predicted", lambda *_: cost)
+    study = load_study("scripts/studies/paper.json", library=str(tmp_path))
+    by_name = {stage.name: stage for stage in stages(study, tmp_path)}
+
+    def need(name):
+        return needs_of(study, by_name[name], cases_of(study["data"]), "A100")
+
+    assert 2.2 < need("train clinical seed 1").kept_gb < 2.4
+    assert need("train clinical seed 1").steps == 500 * (311 // 5)
+    assert need("train clinical_pix2pix10 seed 1").steps == 300 * ((311 + 2027) // 5)
+    assert need("train pix2pix10").steps == 100 * ((311 + 428 + 2027) // 8)
+    assert need("train pix2pix10_tuned_10 seed 1").seconds == 150 * 2 * 0.5
+
+
+def test_every_path_of_a_study_file_is_one_of_the_repository():
+    for path in Path("scripts/studies").glob("*.json"):
+        assert '"/' not in path.read_text()
