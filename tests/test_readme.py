@@ -22,6 +22,7 @@ FUNCTIONS = {
     | IMPORTERS,
     "synthesize": COMMANDS,
     "bench": {"": "bench.main"},
+    "package": {"release": "package.release", "verify": "package.verify"},
     "evaluate": {"": "evaluate.main"},
     "study": {
         "plan": "study.plan",
