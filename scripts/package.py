@@ -2,10 +2,12 @@
 
 python -m scripts.package release stroke_unet --model runs/stroke_unet --out dist
 python -m scripts.package verify dist/stroke_unet
+python -m scripts.package export --model runs/stroke_unet --out exports/stroke_unet
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 from common.command_line import run_command
@@ -35,11 +37,26 @@ def verify(bundle: str, schema: str | None = None, data: str | None = None) -> N
     """
     from common.packaging.verify import verify_release
 
+    if not (schema or os.environ.get("META_SCHEMA")):
+        print("left out: metadata against MONAI's schema; give --schema FILE or META_SCHEMA")
     found = verify_release(bundle, schema, data)
     for check, wrong in found.items():
         print(f"{'WRONG' if wrong else 'ok':6s} {check.replace('_', ' ')}{': ' if wrong else ''}{wrong}")
     sys.exit(1 if any(found.values()) else 0)
 
 
+def export(model: str, out: str) -> None:
+    """Write TorchScript and ONNX of the segmenter or a translator, if they answer as the original does.
+
+    Args:
+        model: run folder.
+        out: folder that gets model.ts, model.onnx and parity.json.
+    """
+    from common.packaging.export import export_run
+
+    for form, measures in export_run(model, out).items():
+        print(form, *(f"{key} {value:.3g}" for key, value in measures.items() if key != "sha256"))
+
+
 if __name__ == "__main__":
-    run_command({"release": release, "verify": verify})
+    run_command({"release": release, "verify": verify, "export": export})

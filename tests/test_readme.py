@@ -22,7 +22,7 @@ FUNCTIONS = {
     | IMPORTERS,
     "synthesize": COMMANDS,
     "bench": {"": "bench.main"},
-    "package": {"release": "package.release", "verify": "package.verify"},
+    "package": {name: f"package.{name}" for name in ("release", "verify", "export")},
     "evaluate": {"": "evaluate.main"},
     "study": {
         "plan": "study.plan",

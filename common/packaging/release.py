@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 
 from ..bundles import configs_of, read_settings, sha256
 from ..environment import describe_environment
-from ..results import read_results, summary
+from ..results import metrics_table, read_results
 from .vendor import needed_modules, rewrite_config, vendor
 
 __all__ = ["release_bundle"]
@@ -35,8 +35,7 @@ def release_bundle(name: str, model: str | Path, out: str | Path, results: str |
         OUT/NAME.
 
     Raises:
-        FileNotFoundError, ValueError: no such bundle or run, a version that the changelog lacks, weights that do not
-            fit or
+        FileNotFoundError, ValueError: no such bundle or run, a version that the changelog lacks, weights that
             hold more than tensors, results of another model; OUT/NAME is there already.
     """
     model, target = Path(model), Path(out) / name
@@ -51,6 +50,8 @@ def release_bundle(name: str, model: str | Path, out: str | Path, results: str |
         raise ValueError(f"{source / 'configs/metadata.json'}: its changelog lacks version {metadata['version']}.")
     weights = model / "model.pt"
     _refuse_bad_weights(weights)
+    digest = sha256(weights)
+    performance = _measured(results, digest)
     building = target.with_name(f".{os.getpid()}.{name}")
     shutil.rmtree(building, ignore_errors=True)
     (building / "models").mkdir(parents=True)
@@ -73,7 +74,6 @@ def release_bundle(name: str, model: str | Path, out: str | Path, results: str |
 
     # 2. Weights and where they come from.
     shutil.copyfile(weights, building / "models" / "model.pt")
-    digest = sha256(weights)
     (building / "models" / "settings.json").write_text(
         json.dumps({"bundle": name, "settings": run["settings"]}, indent=1)
     )
@@ -88,7 +88,7 @@ def release_bundle(name: str, model: str | Path, out: str | Path, results: str |
         (building / "large_files.yml").write_text("\n".join(["large_files:", *lines, ""]))
 
     # 3. What it says of itself.
-    metadata = _described(metadata, building, results, digest)
+    metadata = _described(metadata, building) | performance
     (building / "configs" / "metadata.json").write_text(json.dumps(metadata, indent=4) + "\n")
     shutil.copyfile(source / "LICENSE", building / "LICENSE")
     _copy_docs(source / "docs", building / "docs", name)
@@ -107,8 +107,8 @@ def _refuse_bad_weights(path: Path) -> None:
         )
 
 
-def _described(metadata: dict, building: Path, results: str | Path | None, digest: str) -> dict:
-    """Metadata with the shapes of this network and its measures."""
+def _described(metadata: dict, building: Path) -> dict:
+    """Metadata with the shapes of this network."""
     parser = ConfigParser()
     parser.read_config(str(building / "configs" / "inference.json"))
     size = parser.get("size")
@@ -119,21 +119,25 @@ def _described(metadata: dict, building: Path, results: str | Path | None, diges
         fixed = all(isinstance(edge, int) for edge in shape) or parser.get("instance_norm")
         if size and shape and fixed:
             part["spatial_shape"] = list(size[: len(shape)])
-    if results is not None:
-        header = json.loads(Path(results).with_suffix(".json").read_text())
-        if header["model_sha256"] != digest:
-            raise ValueError(f"{results}: was measured with other weights than these.")
-        table = summary(read_results(results))["metrics"]
-        metadata["performance"] = {
+    return metadata
+
+
+def _measured(results: str | Path | None, digest: str) -> dict:
+    """{"performance": ...} from a RESULTS.csv, {} without one."""
+    if results is None:
+        return {}
+    header = json.loads(Path(results).with_suffix(".json").read_text())
+    if header["model_sha256"] != digest:
+        raise ValueError(f"{results}: was measured with other weights than these.")
+    table = metrics_table(read_results(results))
+    means = {str(name): round(float(mean), 4) for name, mean in table["mean"].droplevel("arm").items()}
+    return {
+        "performance": {
             "data": f"{header['cases']} {'simulated ' * header['simulated']}{header['split']} cases",
             "data_sha256": header["data_sha256"],
-            **{
-                str(metric): round(float(row["mean"]), 4)
-                for metric, row in table.iterrows()
-                if row["mean"] == row["mean"]
-            },
+            **{metric: mean for metric, mean in means.items() if mean == mean},
         }
-    return metadata
+    }
 
 
 def _copy_docs(source: Path, target: Path, name: str) -> None:

@@ -78,7 +78,7 @@ def test_a_release_that_was_tampered_with_is_found_out(dist, tmp_path):
         ("docs/data_license.txt", lambda path: path.unlink(), "files"),
         (
             "scripts/common/networks/unet3d.py",
-            lambda path: path.write_text("import common\\n"),
+            lambda path: path.write_text("import common\n"),
             "every_target_is_there",
         ),
     ):
