@@ -1,6 +1,7 @@
 """Every kind of arm and set that a study may have, made, trained and scored for real on a small data set."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -31,10 +32,11 @@ ARMS = {
 def study(dataset, tmp_path_factory):
     """Folder of a study, all stages of which have been run in this process."""
     folder = tmp_path_factory.mktemp("arms")
+    own = shutil.copytree(dataset, folder / "own")  # readings of test cases are logged in it
     translator = {**ONCE, "filters": 4, "depth": 3, "draws_per_epoch": 2, "batch_size": 2}
     gan = {**ONCE, "channels": [8, 8], "critic_filters": 4, "val_masks": 8, "draws_per_epoch": 12, "batch_size": 2}
     content = {
-        "name": "arms", "data": {"folder": str(dataset)}, "seeds": [1], "baseline": "clinical",
+        "name": "arms", "data": {"folder": str(own)}, "seeds": [1], "baseline": "clinical",
         "lesion_wgan": {"overlays": ["demo"], "settings": gan}, "masks": {"count": 4, "seed": 1, "minimum_voxels": 1},
         "translators": {"p2p": {"bundle": "pix2pix_itm", "overlays": ["demo"], "settings": translator}},
         "images": {"seed": 1, "noise": "none", "brightness": "none", "unevenness": "none", "minimum_voxels": 1},
