@@ -7,6 +7,7 @@ attempt at it, and the lock beside it is held while one goes on, so that a stage
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import socket
@@ -36,13 +37,29 @@ def finished_stages(folder: str | Path) -> dict[str, dict]:
     return found
 
 
+@contextmanager
+def _slot(folder: Path, slots: int) -> Iterator[None]:
+    """Hold one of so many places of a study, as soon as one is free; 0: there is room for all."""
+    (folder / "attempts").mkdir(parents=True, exist_ok=True)
+    for number in itertools.cycle(range(slots)):
+        with open(folder / "attempts" / f"slot{number}.lock", "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.2)
+                continue
+            yield
+            return
+    yield
+
+
 def run_stage(stage: Stage, folder: str | Path) -> bool:
     """Run a stage unless it is finished; log its time and the process's peak memory. True if it ran.
 
     Waits where another process is at the same stage. What stops it is noted in its attempt, and raised.
     """
     folder = Path(folder)
-    with _only_one(folder, stage):
+    with _slot(folder, int(os.environ.get("STUDY_SLOTS", "0"))), _only_one(folder, stage):
         if stage.name in finished_stages(folder):
             return False
         attempt = {

@@ -71,7 +71,8 @@ def snakemake_command(folder: Path, cores: int, place: Path | None) -> list[str]
     config = folder / "attempts" / "snakemake.json"
     config.parent.mkdir(exist_ok=True)
     paths = {"root": str(ROOT), "cwd": os.getcwd(), "out": str(folder), "folder": str(folder.resolve())}
-    config.write_text(json.dumps(paths | {"threads": threads}))
+    # Snakemake's scheduler starts more stages than --cores has room for (9.15.0), so that stages wait for a slot here.
+    config.write_text(json.dumps(paths | {"threads": threads, "slots": 0 if place else cores}))
     where = ["--profile", str(place)] if place else ["--cores", str(cores * threads)]
     # What is finished is told by the markers alone, which are made from stages.jsonl: no locks or books of Snakemake's.
     return [

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -187,3 +188,25 @@ def test_on_slurm_a_job_that_is_killed_goes_on_where_it_was(dataset_copy, tmp_pa
     assert json.loads(attempt.read_text())["slurm_job"] not in (None, job)
     assert "going on after epoch" in (out / "logs/train_clinical_seed_1.log").read_text()
     assert set(finished_stages(out)) == {"data", "train clinical seed 1", "score clinical seed 1"}
+
+
+def test_no_more_stages_run_at_a_time_than_there_are_slots(tmp_path):
+    """In threads here, each of which opens the lock's file for itself, as processes do."""
+    running, most = set(), []
+
+    def work(name):
+        running.add(name)
+        most.append(len(running))
+        time.sleep(0.05)
+        running.remove(name)
+
+    def run(number):
+        run_stage(Stage(f"train {number}", {}, lambda: work(number)), tmp_path)
+
+    for slots in (1, 2):
+        most.clear()
+        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(5) as pool:
+            patch.setenv("STUDY_SLOTS", str(slots))
+            list(pool.map(run, range(10 * slots, 10 * slots + 5)))
+        assert max(most) <= slots
+        assert len(most) == 5
