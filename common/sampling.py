@@ -141,6 +141,8 @@ class SeededDataset(PersistentDataset):
         self.seed = seed
         try:
             super().__init__(data, transform, cache_dir, hash_func=_hash_item, hash_transform=_hash_transforms)
+            if cache_dir is not None and not os.access(cache_dir, os.W_OK):
+                raise PermissionError("it is read-only")
         except OSError as error:
             raise OSError(
                 f"{cache_dir}: decoded volumes cannot be kept there ({error}). Name a folder with --cache_dir DIR; "

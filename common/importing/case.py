@@ -16,7 +16,7 @@ from ..phantom.mni import MNI_AFFINE, SULCAL_THRESHOLDS, default_labels
 from ..preprocessing.pipeline import Options, Volume, prepare_case
 from ..preprocessing.registration import resample
 from ..resumable import write_json
-from .dicom import read_series
+from .dicom import dwi_series, read_series
 from .layouts import Found
 from .reading import BadCase, read_contrast, read_dwi, read_label_map, read_lesion_mask
 
@@ -61,7 +61,10 @@ def import_case(job: Job, found: Found) -> dict:
 
 
 def _import(job: Job, found: Found) -> tuple[list[str], float]:
-    image, notes = read_series(found.dwi) if found.dwi.name.startswith("#") else read_dwi(found.dwi, job.volume)
+    if found.dwi.is_dir():
+        image, notes = read_series(*dwi_series(found.dwi, found.series))
+    else:
+        image, notes = read_dwi(found.dwi, job.volume)
     masks, extra = {}, {}
     for rater, path in found.masks.items():
         masks[rater], more = read_lesion_mask(path, image)
@@ -79,15 +82,12 @@ def _import(job: Job, found: Found) -> tuple[list[str], float]:
     prepared = prepare_case(image, masks, extra, job.options, brain)
     affine = grid_affine(job.options.size)
     lesion = _majority(prepared.masks)
-    files = {"image": job.out / "images" / f"{found.subject}.nii.gz"}
-    write_volume(files["image"], prepared.image, affine)
+    write_volume(job.out / "images" / f"{found.subject}.nii.gz", prepared.image, affine)
     if lesion is not None and lesion.any():
-        files["label"] = job.out / "lesions" / f"{found.subject}.nii.gz"
-        write_volume(files["label"], lesion, affine)
+        write_volume(job.out / "lesions" / f"{found.subject}.nii.gz", lesion, affine)
     anatomy = _anatomy(job, found, image, prepared.brain, np.array(prepared.record["matrix"]))
     if anatomy is not None:
-        files["anatomy"] = job.out / "anatomy" / f"{found.subject}.nii.gz"
-        write_volume(files["anatomy"], anatomy, affine)
+        write_volume(job.out / "anatomy" / f"{found.subject}.nii.gz", anatomy, affine)
     if len(prepared.masks) > 1:
         for rater, mask in prepared.masks.items():
             write_volume(job.out / "raters" / f"{found.subject}_{rater}.nii.gz", mask, affine)
@@ -135,8 +135,9 @@ def _anatomy(job: Job, found: Found, image: Volume, brain: np.ndarray, matrix: n
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names of a series' files."""
+    """SHA-256 of a file, or of those of all files in a folder."""
     if path.is_file():
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    return hashlib.sha256(path.as_posix().encode()).hexdigest()
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return hashlib.sha256("".join(map(_digest, files)).encode()).hexdigest()

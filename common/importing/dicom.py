@@ -9,13 +9,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..preprocessing.pipeline import Volume
-from .reading import BadCase, itk_affine
+from .reading import BadCase, checked_dwi, itk_affine
 
 __all__ = ["dwi_series", "is_dicom", "read_series"]
 
 DIFFUSION = re.compile(r"dwi|diff|trace|b\s*=?\s*1000", re.IGNORECASE)
 NOT_DWI = re.compile(r"adc|apparent|exponential|eadc|fa\b|colfa|tensor|b0\b|localiz", re.IGNORECASE)
-DESCRIPTION, SERIES, POSITION = "0008|103e", "0020|000e", "0020|0032"
+DESCRIPTION = "0008|103e"
 GAP = 0.01  # of the median step between slices
 
 
@@ -29,8 +29,8 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def dwi_series(folder: Path, description: str | None = None) -> Path:
-    """The folder and series of a patient's DWI, as one path: FOLDER/#SERIES_UID.
+def dwi_series(folder: Path, description: str | None = None) -> tuple[Path, str]:
+    """Folder and series UID of a patient's DWI.
 
     Args:
         folder: of one patient; series may lie together or in folders of their own.
@@ -53,17 +53,15 @@ def dwi_series(folder: Path, description: str | None = None) -> Path:
             f"{folder}: {found} like a DWI. It holds: {listed}. Name it by a part of its SeriesDescription: "
             "--images TEXT"
         )
-    place, uid = fits[0]
-    return place / f"#{uid}"
+    return fits[0]
 
 
-def read_series(path: Path) -> tuple[Volume, list[str]]:
-    """The volume of a series that `dwi_series` names, in RAS order, slices sorted by position whatever their numbers.
+def read_series(folder: Path, uid: str) -> tuple[Volume, list[str]]:
+    """The volume of a series, as `read_dwi` gives it, slices sorted by position whatever their numbers.
 
     Raises:
-        BadCase: slices are missing or lie twice at one place, or the files cannot be read.
+        BadCase: slices are missing or lie twice at one place, the files cannot be read, or as for `read_dwi`.
     """
-    folder, uid = path.parent, path.name.removeprefix("#")
     files = [Path(file) for file in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)]
     if len(files) < 2:
         raise BadCase(f"{folder}: the series {uid} has {len(files)} files; expected one per slice. Export it again")
@@ -91,7 +89,9 @@ def read_series(path: Path) -> tuple[Volume, list[str]]:
     voxels = np.stack([np.squeeze(sitk.GetArrayFromImage(slices[i])).T for i in order], -1).astype(np.float64)
     affine = itk_affine(slices[order[0]])
     affine[:3, 2] = (np.diag([-1, -1, 1]) @ normal) * usual
-    return Volume(voxels, affine), [f"{len(files)} slices of {_text(slices[0], DESCRIPTION) or uid}"]
+    description = slices[0].GetMetaData(DESCRIPTION).strip() if slices[0].HasMetaDataKey(DESCRIPTION) else uid
+    notes = [f"{len(files)} slices of {description}"]
+    return checked_dwi(folder, voxels, affine, notes), notes
 
 
 def _series(folder: Path) -> dict[tuple[Path, str], str]:
@@ -105,7 +105,3 @@ def _series(folder: Path) -> dict[tuple[Path, str], str]:
             reader.ReadImageInformation()
             found[place, uid] = reader.GetMetaData(DESCRIPTION).strip() if reader.HasMetaDataKey(DESCRIPTION) else ""
     return found
-
-
-def _text(image: sitk.Image, key: str) -> str:
-    return image.GetMetaData(key).strip() if image.HasMetaDataKey(key) else ""

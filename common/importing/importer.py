@@ -74,11 +74,8 @@ def import_dataset(
         sidecar = out / "sidecars" / f"{case.subject}.json"
         if not sidecar.is_file():
             waiting.append(case)
-        elif json.loads(sidecar.read_text())["source"]["dwi"] != str(case.dwi):
-            raise ValueError(
-                f"{sidecar}: subject {case.subject} was imported from another file than {case.dwi}. Choose another "
-                "--out, or rename the subject."
-            )
+        else:
+            _refuse_other_origin(sidecar, case, job)
     with tqdm(total=len(found), initial=len(found) - len(waiting), desc=f"import {layout}", unit="case") as bar:
         for row in _imported(job, waiting, workers):
             rows[row["subject"]] = row
@@ -103,6 +100,21 @@ def _imported(job: Job, waiting: list[Found], workers: int) -> Iterator[dict]:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _refuse_other_origin(sidecar: Path, case: Found, job: Job) -> None:
+    """A finished case stays as it is, so that it must be the one that would be made."""
+    content = json.loads(sidecar.read_text())
+    wanted = {"cohort": job.cohort, "anatomy": job.anatomy, "space": job.options.space, "floor": job.options.floor}
+    found = {**content, **content["preparation"]}
+    changed = [f"{key} {found[key]!r} instead of {value!r}" for key, value in wanted.items() if found[key] != value]
+    if content["source"]["dwi"] != str(case.dwi):
+        changed.append(f"another file than {case.dwi}")
+    if changed:
+        raise ValueError(
+            f"{sidecar}: subject {case.subject} was imported with {'; '.join(changed)}. Restore that, choose another "
+            "--out, or rename the subject."
+        )
 
 
 def _with_patterns(found: list[Found], source: Path, brains: str | None, anatomies: str) -> list[Found]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 __all__ = ["LAYOUTS", "Found", "detect", "find_cases", "matched"]
@@ -19,10 +20,11 @@ class Found:
     Attributes:
         subject: of the data set to be made; letters, digits, - and _.
         person: who it is; several sessions of one person stay in one split.
-        dwi: image, or folder of a DICOM series.
+        dwi: image, or folder of a patient's DICOM files.
         masks: lesion masks by rater; none: DWI-negative, or not segmented.
         extra: further contrasts by name.
         brain, anatomy: a brain mask and a label map (FreeSurfer's ids), both in the image's space; or None.
+        series: of DICOM files, a part of the description of the one that is the DWI; None: what reads like it.
     """
 
     subject: str
@@ -32,6 +34,7 @@ class Found:
     extra: dict[str, Path] = field(default_factory=dict)
     brain: Path | None = None
     anatomy: Path | None = None
+    series: str | None = None
 
 
 def find_cases(layout: str, source: str | Path, images: str | None = None, masks: str | None = None) -> list[Found]:
@@ -55,6 +58,7 @@ def find_cases(layout: str, source: str | Path, images: str | None = None, masks
         raise ValueError(f"layout {layout!r} is not known; expected one of {', '.join(LAYOUTS)}.")
     if not source.is_dir():
         raise FileNotFoundError(f"--source {source}: no such folder.")
+    _images.cache_clear()
     found = sorted(LAYOUTS[layout](source, images, masks), key=lambda case: _natural(case.subject))
     if not found:
         likely = [name for name in detect(source) if name != layout]
@@ -74,6 +78,7 @@ def find_cases(layout: str, source: str | Path, images: str | None = None, masks
 def detect(source: str | Path) -> list[str]:
     """Layouts in which a folder holds cases, the special ones first."""
     likely = []
+    _images.cache_clear()
     for name in ("isles22", "isles15", "soop", "bids", "dicom"):
         try:
             if next(iter(LAYOUTS[name](Path(source), None, None)), None):
@@ -93,8 +98,7 @@ def _isles22(source: Path, images: str | None, masks: str | None) -> Iterator[Fo
         found = _files(_derivatives(root, source), f"{stem}_msk")
         extra = {}
         for name in ("adc", "flair"):
-            near = [path for path in _files(dwi.parent.parent, f"{stem}_{name}") if path.parent.name != "derivatives"]
-            if near:
+            if near := _files(dwi.parent.parent, f"{stem}_{name}"):
                 extra[name] = near[0]
         yield Found(_clean(stem), _clean(stem.split("_")[0]), dwi, _raters(found), extra)
     for dwi in sorted(path for path in source.glob("images/dwi-brain-mri/*") if _is_image(path)):
@@ -123,9 +127,8 @@ def _soop(source: Path, images: str | None, masks: str | None) -> Iterator[Found
     for dwi in _files(source, "sub-*_rec-TRACE_dwi"):
         person = dwi.name.split("_")[0]
         found = _files(source / "derivatives", f"{person}_*desc-lesionAcute_mask")
-        extra = {
-            name: path for name, path in (("adc", dwi.with_name(dwi.name.replace("TRACE", "ADC"))),) if path.is_file()
-        }
+        adc = dwi.with_name(dwi.name.replace("TRACE", "ADC"))
+        extra = {"adc": adc} if adc.is_file() else {}
         if flair := _files(dwi.parent.parent / "anat", f"{person}_*FLAIR"):
             extra["flair"] = flair[0]
         yield Found(_clean(person), _clean(person), dwi, _raters(found), extra)
@@ -153,22 +156,21 @@ def _folder(source: Path, images: str | None, masks: str | None) -> Iterator[Fou
     """Plain folders, by patterns."""
     if not images:
         raise ValueError('--images is missing: a pattern below --source, such as "images/*.nii.gz".')
+    drawn = _by_name(source, masks)
     for name, path in matched(source, images):
-        mask = [found for other, found in matched(source, masks) if other == name] if masks else []
-        yield Found(_clean(name), _clean(name), path, _raters(mask))
+        yield Found(_clean(name), _clean(name), path, _raters(drawn.get(name, [])))
 
 
 def _dicom(source: Path, images: str | None, masks: str | None) -> Iterator[Found]:
     """A folder a patient with the DICOM files of a DWI series somewhere in it; masks as NIfTI, by name."""
-    from .dicom import dwi_series, is_dicom
+    from .dicom import is_dicom
 
+    drawn = _by_name(source, masks)
     for folder in sorted(path for path in source.iterdir() if path.is_dir()):
         if not any(is_dicom(path) for path in folder.rglob("*") if path.is_file()):
             continue
-        found = [path for path in sorted(folder.rglob("*")) if _is_image(path)]
-        if masks:
-            found += [path for name, path in matched(source, masks) if name == folder.name]
-        yield Found(_clean(folder.name), _clean(folder.name), dwi_series(folder, images), _raters(found))
+        found = [*_images(folder), *drawn.get(folder.name, [])]
+        yield Found(_clean(folder.name), _clean(folder.name), folder, _raters(found), series=images)
 
 
 LAYOUTS: dict[str, Callable[[Path, str | None, str | None], Iterator[Found]]] = {
@@ -184,9 +186,13 @@ LAYOUTS: dict[str, Callable[[Path, str | None, str | None], Iterator[Found]]] = 
 def _files(folder: Path, pattern: str) -> list[Path]:
     """Images below a folder whose name without its ending matches, whatever the case of the letters."""
     wanted = re.compile(re.escape(pattern).replace(r"\*", ".*"), re.IGNORECASE)
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.rglob("*") if _is_image(path) and wanted.fullmatch(_stem(path)))
+    return [path for path in _images(folder) if wanted.fullmatch(_stem(path))]
+
+
+@cache
+def _images(folder: Path) -> tuple[Path, ...]:
+    """All images below a folder, read from disk once for all cases of an import."""
+    return tuple(sorted(path for path in folder.rglob("*") if _is_image(path))) if folder.is_dir() else ()
 
 
 def _is_image(path: Path) -> bool:
@@ -231,6 +237,14 @@ def matched(source: Path, pattern: str) -> list[tuple[str, Path]]:
     for path in sorted(source.glob(pattern)):
         name = path.relative_to(source).as_posix()
         found.append((name[len(before) : len(name) - len(after)], path))
+    return found
+
+
+def _by_name(source: Path, pattern: str | None) -> dict[str, list[Path]]:
+    """{name: files} of a pattern; none without one."""
+    found: dict[str, list[Path]] = {}
+    for name, path in matched(source, pattern) if pattern else []:
+        found.setdefault(name, []).append(path)
     return found
 
 

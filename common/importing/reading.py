@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from ..preprocessing.pipeline import Volume
 
-__all__ = ["BadCase", "read_contrast", "read_dwi", "read_label_map", "read_lesion_mask"]
+__all__ = ["BadCase", "checked_dwi", "itk_affine", "read_contrast", "read_dwi", "read_label_map", "read_lesion_mask"]
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".mha", ".mhd", ".nrrd")
@@ -19,7 +19,7 @@ SMALLEST_EDGE, LARGEST_EDGE = 4, 1024
 VOXEL_MM = (0.2, 20.0)
 FIELD_MM = (60.0, 600.0)
 MOST_LABELS = 10
-APART_MM = 1.0
+APART_MM, SAME_MM = 1.0, 0.01
 
 
 class BadCase(ValueError):
@@ -35,7 +35,13 @@ def read_dwi(path: Path, volume: int | None = None) -> tuple[Volume, list[str]]:
     Raises:
         BadCase: unreadable, without orientation, not one volume, blank, or not of the size of a head.
     """
-    voxels, affine, notes, stored = _read(path, volume)
+    voxels, affine, notes = _read(path, volume)
+    return checked_dwi(path, voxels, affine, notes), notes
+
+
+def checked_dwi(path: Path, voxels: np.ndarray, affine: np.ndarray, notes: list[str]) -> Volume:
+    """Voxels of a DWI in RAS order, mended where they can be; adds to `notes`. `path` names them in errors."""
+    _refuse_bad_grid(path, voxels, affine)
     bad = ~np.isfinite(voxels)
     if bad.all():
         raise BadCase(f"{path}: no voxel is a number. Export it again")
@@ -51,16 +57,17 @@ def read_dwi(path: Path, volume: int | None = None) -> tuple[Volume, list[str]]:
     if (field < FIELD_MM[0]).any() or (field > FIELD_MM[1]).any():
         raise BadCase(
             f"{path}: its field of view is {_words(field, ' x ')} mm; expected {FIELD_MM[0]:g} to {FIELD_MM[1]:g} mm "
-            "along "
-            "each axis, as of a head. Are the voxel sizes in its header right?"
+            "along each axis, as of a head. Are the voxel sizes in its header right?"
         )
-    return Volume(voxels.astype(np.float32), affine, *stored), notes
+    ordered = _in_ras_order(voxels, affine)
+    return Volume(ordered.voxels.astype(np.float32), ordered.affine, voxels.shape, affine)
 
 
 def read_contrast(path: Path) -> tuple[Volume, list[str]]:
     """A further contrast (ADC, FLAIR) in RAS order, NaN as 0; else as `read_dwi`, without its checks of content."""
-    voxels, affine, notes, _ = _read(path, None)
-    return Volume(np.nan_to_num(voxels, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32), affine), notes
+    voxels, affine, notes = _read(path, None)
+    _refuse_bad_grid(path, voxels, affine)
+    return _in_ras_order(np.nan_to_num(voxels, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32), affine), notes
 
 
 def read_lesion_mask(path: Path, like: Volume) -> tuple[Volume, list[str]]:
@@ -69,30 +76,29 @@ def read_lesion_mask(path: Path, like: Volume) -> tuple[Volume, list[str]]:
     Raises:
         BadCase: unreadable, not a mask, or nowhere near the image.
     """
-    voxels, affine, notes, _ = _read(path, None)
+    voxels, affine, notes = _read(path, None)
+    _refuse_bad_grid(path, voxels, affine)
     voxels = np.nan_to_num(voxels, nan=0.0)
     values = np.unique(voxels)
     if len(values) > MOST_LABELS and not ((values >= -1e-3) & (values <= 1 + 1e-3)).all():
         raise BadCase(
             f"{path}: holds {len(values)} values from {values[0]:g} to {values[-1]:g}; expected a mask of 0 and 1. "
-            "Is it "
-            "the image?"
+            "Is it the image?"
         )
-    mask = (voxels > 0.5).astype(np.uint8)
-    if mask.shape != like.voxels.shape or not np.allclose(affine, like.affine, atol=APART_MM / 10):
-        if mask.shape == like.voxels.shape and np.allclose(affine[:3, 3], like.affine[:3, 3], atol=APART_MM):
-            affine = like.affine
-            notes.append(
-                f"{path.name}: its affine differs from the image's by less than {APART_MM:g} mm; the image's is used"
-            )
-        else:
-            notes.append(f"{path.name}: lies on another grid, {_words(mask.shape)}; carried over by its affine")
-    if mask.any() and not _meets(mask, affine, like):
+    mask = _in_ras_order((voxels > 0.5).astype(np.uint8), affine)
+    apart = _apart(mask.affine, like.affine, like.voxels.shape) if mask.voxels.shape == like.voxels.shape else np.inf
+    if apart < APART_MM:
+        if apart > SAME_MM:
+            notes.append(f"{path.name}: its affine is up to {apart:.1f} mm off the image's, which is used")
+        mask = Volume(mask.voxels, like.affine)
+    else:
+        notes.append(f"{path.name}: lies on another grid, {_words(mask.voxels.shape)}; carried over by its affine")
+    if mask.voxels.any() and not _meets(mask.voxels, mask.affine, like):
         raise BadCase(
             f"{path}: its lesion lies outside the image's field of view. Is it the mask of another image, or in "
             "another space?"
         )
-    return Volume(mask, affine), notes
+    return mask, notes
 
 
 def read_label_map(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -101,15 +107,17 @@ def read_label_map(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         BadCase: unreadable, or not whole numbers.
     """
-    voxels, affine, _, _ = _read(path, None)
+    voxels, affine, _ = _read(path, None)
+    _refuse_bad_grid(path, voxels, affine)
     rounded = np.rint(np.nan_to_num(voxels))
     if np.abs(voxels - rounded).max() > 1e-3:
         raise BadCase(f"{path}: holds fractions; expected a label map of whole numbers (FreeSurfer's ids)")
-    return rounded.astype(np.int32), affine
+    ordered = _in_ras_order(rounded.astype(np.int32), affine)
+    return ordered.voxels, ordered.affine
 
 
-def _read(path: Path, volume: int | None) -> tuple[np.ndarray, np.ndarray, list[str], tuple]:
-    """Voxels (H, W, D) as float64, affine of the axes in RAS order, notes; shape and affine as they are stored."""
+def _read(path: Path, volume: int | None) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Voxels (H, W, D) as float64 and their affine, as they are stored; notes."""
     path = Path(path)
     if not path.is_file():
         raise BadCase(f"{path}: no such file" + (" (a broken link)" if path.is_symlink() else ""))
@@ -122,10 +130,13 @@ def _read(path: Path, volume: int | None) -> tuple[np.ndarray, np.ndarray, list[
         raise
     except Exception as error:
         raise BadCase(f"{path}: cannot be read ({type(error).__name__}: {error}). Is the copy complete?") from error
-    voxels = _one_volume(path, voxels, volume, notes)
-    size = np.linalg.norm(affine[:3, :3], axis=0)
+    return _one_volume(path, voxels, volume, notes), affine, notes
+
+
+def _refuse_bad_grid(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise BadCase(f"{path}: its affine is not usable: {np.round(affine, 3).tolist()}. Export it again")
+    size = np.linalg.norm(affine[:3, :3], axis=0)
     if (size < VOXEL_MM[0]).any() or (size > VOXEL_MM[1]).any():
         raise BadCase(
             f"{path}: its voxels are {_words(size, ' x ')} mm; expected {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm. Is "
@@ -136,8 +147,18 @@ def _read(path: Path, volume: int | None) -> tuple[np.ndarray, np.ndarray, list[
             f"{path}: has {_words(voxels.shape, ' x ')} voxels; expected a volume with {SMALLEST_EDGE} to "
             f"{LARGEST_EDGE} along each axis"
         )
+
+
+def _in_ras_order(voxels: np.ndarray, affine: np.ndarray) -> Volume:
+    """The same volume with axes that run right, anterior and superior as nearly as they can."""
     canonical = nib.as_closest_canonical(nib.Nifti1Image(voxels, affine))
-    return np.asarray(canonical.dataobj), canonical.affine, notes, (voxels.shape, affine)
+    return Volume(np.asarray(canonical.dataobj), canonical.affine)
+
+
+def _apart(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:
+    """How far two affines lay a corner of a volume apart at most, in mm."""
+    corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])], float)
+    return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
 
 
 def _nifti(path: Path, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -150,13 +171,10 @@ def _nifti(path: Path, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
     if not q and not s:
         raise BadCase(
             f"{path}: has no orientation (qform and sform code 0), so left and right cannot be told. Convert the "
-            "DICOM series "
-            "again, e.g. with dcm2niix"
+            "DICOM series again, e.g. with dcm2niix"
         )
-    if q and s and not np.allclose(qform, sform, atol=APART_MM):
-        notes.append(
-            f"{path.name}: qform and sform differ by up to {np.abs(qform - sform).max():.1f}; the sform is used"
-        )
+    if q and s and (apart := _apart(qform, sform, (*image.shape, 1, 1)[:3])) > APART_MM:
+        notes.append(f"{path.name}: qform and sform differ by up to {apart:.0f} mm; the sform is used")
     return image.get_fdata(dtype=np.float64), image.affine
 
 

@@ -49,8 +49,7 @@ def brain_of(image: np.ndarray, affine: np.ndarray) -> np.ndarray:
     if not SMALLEST_ML <= millilitres <= LARGEST_ML:
         raise ValueError(
             f"what looks like the brain has {millilitres:.0f} ml; expected {SMALLEST_ML:.0f} to {LARGEST_ML:.0f}. Is "
-            "it "
-            "a DWI of a whole head with the right voxel size? Otherwise give a brain mask"
+            "it a DWI of a whole head with the right voxel size? Otherwise give a brain mask"
         )
     return brain
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +27,13 @@ def restore_volume(data: str | Path, subject: str, file: str | Path, out: str | 
 
     Raises:
         FileNotFoundError, ValueError: no such subject, it was not imported, or the volume lies on another grid; an
-            existing
-            `out` is not overwritten.
+            existing `out` is not overwritten.
     """
     dataset, out = read_dataset(data), Path(out)
     case = next((case for case in dataset.cases if case.subject == subject), None)
     if case is None:
         raise ValueError(f"--subject {subject}: not in {dataset.folder / 'dataset.json'}.")
-    if case.sidecar is None or "preparation" not in json.loads(case.sidecar.read_text()):
+    if "preparation" not in case.source:
         raise ValueError(f"--subject {subject}: was not imported, so that there is no space to go back to.")
     if out.exists():
         raise ValueError(f"--out {out}: is there already and is not overwritten.")

@@ -68,9 +68,8 @@ def register_dwi(image: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> np
     if overlap < GOOD:
         raise ValueError(
             f"after registration the brain overlaps that of MNI152 with Dice {overlap:.2f}; expected {GOOD} or more. "
-            "Is the "
-            "orientation in its header right, and the whole brain in the field of view? Otherwise register it with "
-            "your own tool and import it with --space mni"
+            "Is the orientation in its header right, and the whole brain in the field of view? Otherwise register it "
+            "with your own tool and import it with --space mni"
         )
     return matrix
 
@@ -84,10 +83,15 @@ def _pitched(degrees: float, centre: np.ndarray) -> np.ndarray:
     return matrix
 
 
+@cache
+def _coarse_template() -> tuple[np.ndarray, np.ndarray]:
+    """The template at 6 mm, and its affine."""
+    template, affine = _template()
+    return ndimage.gaussian_filter(template, 1.5)[::3, ::3, ::3], affine @ np.diag([3, 3, 3, 1])
+
+
 def _mismatch(picture: np.ndarray, affine: np.ndarray, matrix: np.ndarray) -> float:
-    template, template_affine = _template()
-    coarse = template_affine @ np.diag([3, 3, 3, 1])
-    fixed = ndimage.gaussian_filter(template, 1.5)[::3, ::3, ::3]
+    fixed, coarse = _coarse_template()
     return float(((resample(picture, affine, matrix, fixed.shape, coarse, order=1) - fixed) ** 2).mean())
 
 

@@ -245,5 +245,17 @@ def test_an_affine_that_is_off_by_rounding_is_the_images(tmp_path):
     near[:3, 3] += 0.3
     mask, notes = read_lesion_mask(save(tmp_path / "mask.nii.gz", ONE.mask, near), like)
 
-    assert "differs from the image's by less than 1 mm" in notes[0]
+    assert "is up to 0.5 mm off the image's, which is used" in notes[0]
     np.testing.assert_array_equal(mask.affine, like.affine)
+
+
+@pytest.mark.parametrize("change", ["turned", "another spacing"])
+def test_a_mask_of_the_same_shape_and_origin_keeps_an_affine_of_its_own(tmp_path, change):
+    like, _ = read_dwi(whole(tmp_path / "image.nii.gz"))
+    other = affine_of("RAS", 5)[:3, :3] if change == "turned" else ONE.affine[:3, :3] * 1.03
+    affine = ONE.affine.copy()
+    affine[:3, :3] = other
+    mask, notes = read_lesion_mask(save(tmp_path / "mask.nii.gz", ONE.mask, affine), like)
+
+    assert "lies on another grid" in notes[0]
+    np.testing.assert_allclose(mask.affine, affine, atol=1e-5)

@@ -63,7 +63,7 @@ def write_series(folder: Path, one, description="ep2d_diff_b1000 TRACEW", skip=(
 def test_slices_are_sorted_by_position_and_lie_where_they_were(tmp_path, codes, degrees):
     one = scan(codes, degrees)
     write_series(tmp_path / "a", one)
-    volume, notes = read_series(dwi_series(tmp_path / "a"))
+    volume, notes = read_series(*dwi_series(tmp_path / "a"))
 
     for point in ([0, 0, 0], [47, 0, 3], [5, 55, 19]):
         where = one.affine @ [*point, 1]
@@ -94,13 +94,24 @@ def test_a_folder_a_patient_becomes_a_data_set(tmp_path):
         np.testing.assert_allclose(bright + dataset.affine[:3, 3], LESION_MM - shift, atol=3)
 
 
+def test_a_patient_whose_series_cannot_be_told_is_skipped_and_the_others_are_imported(tmp_path):
+    for number in (1, 2):
+        write_series(tmp_path / "source" / "unclear" / str(number), scan(seed=number), f"DWI {number}")
+    write_series(tmp_path / "source" / "clear", scan())
+    options = Options((32, 32, 16), "shift")
+    dataset = import_dataset("dicom", tmp_path / "source", tmp_path / "data", options=options)
+
+    assert [case.subject for case in dataset.cases] == ["clear"]
+    assert "2 series read like a DWI" in (tmp_path / "data" / "import.csv").read_text()
+
+
 def test_the_series_is_named_where_several_read_like_one(tmp_path):
     write_series(tmp_path / "a" / "1", scan(), "DWI b1000 first")
     write_series(tmp_path / "a" / "2", scan(seed=1), "DWI b1000 repeated")
 
     with pytest.raises(BadCase, match=r"2 series read like a DWI. It holds: DWI b1000 first in .*--images TEXT"):
         dwi_series(tmp_path / "a")
-    assert dwi_series(tmp_path / "a", "repeated").parent.name == "2"
+    assert dwi_series(tmp_path / "a", "repeated")[0].name == "2"
     write_series(tmp_path / "b", scan(), "t1_mprage")
     with pytest.raises(BadCase, match=r"no series reads like a DWI. It holds: t1_mprage"):
         dwi_series(tmp_path / "b")
@@ -111,10 +122,10 @@ def test_a_missing_slice_and_several_volumes_in_one_series_are_refused(tmp_path)
     with pytest.raises(
         BadCase, match=r"2 slices of the series .* are missing \(steps of 22\.5 mm where 7\.5 mm is usual"
     ):
-        read_series(dwi_series(tmp_path / "a"))
+        read_series(*dwi_series(tmp_path / "a"))
     write_series(tmp_path / "b", scan(), twice=range(20))
     with pytest.raises(BadCase, match=r"lie at the same place: it holds several volumes .*dcm2niix"):
-        read_series(dwi_series(tmp_path / "b"))
+        read_series(*dwi_series(tmp_path / "b"))
 
 
 def test_what_pydicom_wrote_is_dicom(tmp_path):

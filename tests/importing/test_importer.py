@@ -173,6 +173,8 @@ def test_a_second_call_goes_on_and_leaves_finished_cases_alone(tmp_path, monkeyp
 
     assert [case.subject for case in dataset.cases] == ["sub-1", "sub-2"]
     assert (tmp_path / "data" / "images" / "sub-1.nii.gz").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match="sub-1 was imported with floor 0.1 instead of 0.2"):
+        import_dataset("soop", tmp_path / "source", tmp_path / "data", options=Options(SIZE, "shift", 0.2))
     with pytest.raises(ValueError, match="made with other settings: size"):
         import_dataset("soop", tmp_path / "source", tmp_path / "data", options=Options((32, 32, 16), "shift"))
 
