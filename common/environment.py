@@ -36,9 +36,10 @@ def peak_memory_gb() -> float:
     Of Linux, not from `getrusage`, whose number a process takes over from the one that started it.
     """
     status = Path("/proc/self/status")
-    if status.is_file():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) / 1e6
+    lines = status.read_text().splitlines() if status.is_file() else []
+    for line in lines:
+        if line.startswith("VmHWM"):  # some sandboxes do not tell it
+            return int(line.split()[1]) / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -31,6 +32,14 @@ def shell(*words, **kwargs):
     )
 
 
+def succeeded(done):
+    """Fail if a command did, with the exception that began it in the first line, which pytest's summary shows."""
+    if done.returncode:
+        causes = re.findall(r"^[\w.]+(?:Error|Exception|Interrupt)\b.*", done.stderr, re.MULTILINE)
+        command = " ".join(map(str, done.args[1:]))
+        raise AssertionError(f"{(causes or ['no exception'])[0]}\n{command}\n{done.stderr}")
+
+
 def training(bundle, data, run, epochs, *overlays, **extra):
     files = [f"bundles/{bundle}/configs/{name}.json" for name in ("train", "demo", *overlays)]
     knobs = {**OVERRIDES[bundle], "dataset_dir": data, "output_dir": run, "epochs": epochs, **extra}
@@ -45,7 +54,7 @@ def bundle_data(tmp_path_factory):
     made = shell(
         *("-m", "scripts.data", "phantom", "--out", folder, "--subjects", subjects, "--size", "32,32,16", "--seed", 1)
     )
-    assert made.returncode == 0, made.stderr
+    succeeded(made)
     return folder
 
 
@@ -57,5 +66,5 @@ def bundle_runs(bundle_data):
         folders[bundle] = bundle_data.parent / "runs" / bundle
         extra = {"segmenter": folders["stroke_unet"]} if bundle.endswith("_itm") else {}
         done = shell(*training(bundle, bundle_data, folders[bundle], 1, **extra))
-        assert done.returncode == 0, done.stderr
+        succeeded(done)
     return folders

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from bundle_runs import BUNDLES, shell
+from bundle_runs import BUNDLES, shell, succeeded
 
 from common.packaging.release import release_bundle
 from common.packaging.verify import verify_release
@@ -49,7 +49,7 @@ with torch.no_grad():
     print(networks[0](torch.zeros(1, 1, 32, 32, 16)).shape, networks[1](torch.zeros(1, 29, 32, 32)).shape)
 """
     done = shell("-I", "-c", code, dist / "stroke_unet", dist / "pix2pix_itm", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(done)
     assert "torch.Size([1, 2, 32, 32, 16]) torch.Size([1, 1, 32, 32])" in done.stdout
 
     knobs = {
@@ -68,7 +68,7 @@ with torch.no_grad():
     done = shell(
         "-m", "monai.bundle", "run", "training", "--config_file", str(configs), *flags, cwd=dist / "stroke_unet"
     )
-    assert done.returncode == 0, done.stderr
+    succeeded(done)
     assert (tmp_path / "tuned" / "model.pt").is_file()
 
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from bundle_runs import succeeded
 from scans import isles22_a
 
 from common.bundles import train
@@ -43,7 +44,7 @@ def test_the_phantom_written_as_isles22_goes_through_to_a_trained_unet(tmp_path)
         "2",
     ]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    succeeded(done)
 
     dataset = read_dataset(tmp_path / "data")
     assert len(dataset.cases) == len(made.cases)
