@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 __all__ = ["INFERENCE", "TRAINING", "autocast", "checked_precision", "dtype_of", "has_bf16"]
 
 TRAINING = ("auto", "fp32", "bf16")
 INFERENCE = (*TRAINING, "fp16")
+CONVOLUTIONS = (F.conv2d, F.conv3d, F.conv_transpose2d, F.conv_transpose3d)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -54,4 +58,32 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     dtype = dtype_of(device, precision)
     if dtype == torch.float32:
         return torch.autocast(device.type, enabled=False)
+    if device.type == "cpu" and torch.is_grad_enabled():
+        return _trained_on_cpu(dtype)
     return torch.autocast(device.type, dtype=dtype)
+
+
+@contextmanager
+def _trained_on_cpu(dtype: torch.dtype) -> Iterator[None]:
+    with torch.autocast("cpu", dtype=dtype), _TinyMapsInFp32():
+        yield
+
+
+class _TinyMapsInFp32(TorchFunctionMode):
+    """Convolutions of maps that are smaller than the kernel along some axis are computed in fp32.
+
+    In half precision, oneDNN leaves a part of such a kernel's gradient unwritten (a 3x3x3 kernel on 2x2x1 voxels: a
+    third of it; a 7x7x7 one on 4x4x1 even ends the process), so that what the memory held before goes into the weights.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in CONVOLUTIONS and _is_tiny(args[0], args[1]):
+            with torch.autocast("cpu", enabled=False):
+                full = [arg.float() if isinstance(arg, torch.Tensor) else arg for arg in args]
+                return func(*full, **{k: v.float() if isinstance(v, torch.Tensor) else v for k, v in kwargs.items()})
+        return func(*args, **kwargs)
+
+
+def _is_tiny(x: torch.Tensor, kernel: torch.Tensor) -> bool:
+    return any(edge < width for edge, width in zip(x.shape[2:], kernel.shape[2:]))

@@ -42,3 +42,29 @@ def test_fp16_is_for_inference_only():
     assert checked_precision("fp16", INFERENCE) == "fp16"
     with pytest.raises(ValueError, match="auto, fp32, bf16, not 'fp16'"):
         checked_precision("fp16", TRAINING)
+
+
+def gradient(precision: str, seed: int) -> torch.Tensor:
+    """Of a 3x3x3 kernel on maps of 2x2x1 voxels, in memory that held NaN before."""
+    torch.manual_seed(seed)
+    layer = nn.Conv3d(16, 16, 3, padding=1).to(memory_format=torch.channels_last_3d)
+    maps = torch.randn(2, 16, 2, 2, 1).to(memory_format=torch.channels_last_3d)
+    nothing = [torch.full((2**power,), torch.nan) for power in range(3, 19) for _ in range(8)]
+    del nothing
+    with autocast(CPU, precision):
+        answer = layer(maps)
+    answer.float().square().mean().backward()
+    return layer.weight.grad
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_kernel_larger_than_the_map_gets_no_gradient_from_left_over_memory(seed):
+    found = gradient("bf16", seed)
+    assert not found[..., [0, 2]].any()  # these parts of the kernel only ever meet the padding
+    torch.testing.assert_close(found, gradient("fp32", seed), rtol=1e-5, atol=1e-7)
+
+
+def test_larger_maps_are_convolved_in_half_precision():
+    with autocast(CPU, "bf16"):
+        assert nn.Conv3d(2, 3, 3, padding=1)(torch.rand(1, 2, 4, 4, 4)).dtype == torch.bfloat16
+        assert nn.Conv3d(2, 3, 3, padding=1)(torch.rand(1, 2, 4, 4, 2)).dtype == torch.float32
