@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -178,6 +178,7 @@ def items(
     lesions_only: bool = False,
     clinical_cases: int | None = None,
     synthetic_dir: str | None = None,
+    target: str = "lesion",
 ) -> list[dict]:
     """Cases as the dictionaries that MONAI's data sets take: subject, cohort, source and the files of `needs`.
 
@@ -189,6 +190,7 @@ def items(
         clinical_cases: of the stroke cohort, only the first so many cases with a lesion (file order is a seeded draw,
             so smaller sets are nested in larger ones); the normal cohort stays.
         synthetic_dir: a synthetic data set whose cases are appended, with source "synthetic" instead of "real".
+        target: what "label" names: lesion, the mask; or anatomy, the label map, of the cases that have one.
 
     Raises:
         ValueError: nothing is left, `clinical_cases` is more than there is, or a case lacks what is needed.
@@ -209,8 +211,12 @@ def items(
             raise ValueError(f"{synthetic.folder}: grid {synthetic.size}, but {path} has {dataset.size}.")
         refuse_foreign_donors(dataset, synthetic)
         cases = cases + synthetic.select("training")
+    if target == "anatomy":
+        cases = [replace(case, label=case.anatomy) for case in cases if case.anatomy is not None]
+    elif target != "lesion":
+        raise ValueError(f"target is {target!r}, expected lesion or anatomy.")
     if not cases:
-        what = "cases with a lesion" if lesions_only else "cases"
+        what = "cases with a lesion" if lesions_only else "cases with an anatomy" if target == "anatomy" else "cases"
         raise ValueError(
             f"{path}: no {split} {what}. `python -m scripts.data split --data {dataset_dir}` assigns some."
         )

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 __all__ = [
     "LABELS", "LESION", "NUM_LABELS", "PARENCHYMA", "MIRROR", "TISSUES", "TISSUE_OF",
-    "Label", "from_freesurfer", "mirrored", "inject",
+    "Label", "fitted", "from_freesurfer", "mirrored", "inject",
 ]  # fmt: skip
 
 
@@ -61,7 +61,7 @@ LABELS: tuple[Label, ...] = (
 UNSIDED_WHITE_MATTER = (77, 80, 192, 251, 252, 253, 254, 255)
 """FreeSurfer's hypointensities and corpus callosum: white matter without a side; it takes that of its neighbours."""
 
-LESION = 28
+CSF, LESION = 27, 28
 NUM_LABELS = len(LABELS)
 
 PARENCHYMA = np.array([label.parenchyma for label in LABELS])
@@ -111,6 +111,11 @@ def from_freesurfer(segmentation: np.ndarray, source: str) -> np.ndarray:
 def mirrored(label_map: np.ndarray, axis: int = 0) -> np.ndarray:
     """Flip a label map along its left-right axis and swap the sides' ids, so that left stays left."""
     return MIRROR[np.flip(label_map, axis)]
+
+
+def fitted(label_map: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """A label map on another delineation of the brain: 0 outside it, cerebrospinal fluid where it has no label."""
+    return np.where(brain, np.where(label_map > 0, label_map, CSF), 0).astype(np.uint8)
 
 
 def inject(anatomy: np.ndarray, lesion: np.ndarray) -> np.ndarray:

@@ -11,15 +11,15 @@ from torch import nn
 
 from .datalists import Case
 from .grids import read_volume
+from .labels import LESION
 from .precision import INFERENCE, autocast, checked_precision
 
-__all__ = ["segment", "segment_dataset", "read_image", "read_lesion"]
+__all__ = ["segment", "segment_anatomy", "segment_dataset", "read_image", "read_lesion"]
 
 Grid = tuple[Sequence[int], np.ndarray]
 """Size in voxels (H, W, D) and affine (4, 4) that an image must have."""
 
 
-@torch.inference_mode()
 def segment(network: nn.Module, image: np.ndarray, precision: str = "fp32") -> np.ndarray:
     """Lesion masks of images.
 
@@ -31,15 +31,47 @@ def segment(network: nn.Module, image: np.ndarray, precision: str = "fp32") -> n
 
     Returns:
         uint8 {0, 1} of the image's shape: where channel 1 is the larger one (softmax > 0.5).
+
+    Raises:
+        ValueError: the network knows more than background and lesion.
     """
+    logits = _logits(network, image, precision)
+    if logits.shape[1] != 2:
+        raise ValueError(
+            f"a segmenter of lesions is needed here, but this network tells {logits.shape[1]} classes apart: it was "
+            "trained with the overlay anatomy."
+        )
+    return (logits[:, 1] > logits[:, 0]).to(torch.uint8).cpu().numpy().reshape(np.shape(image))
+
+
+def segment_anatomy(network: nn.Module, image: np.ndarray, precision: str = "fp32") -> np.ndarray:
+    """Healthy label maps of images, uint8 0 to 27 of the image's shape; 0 wherever the image is background (-1).
+
+    Args:
+        network: (B, 1, H, W, D) in [-1, 1] -> (B, 28, H, W, D), as the overlay anatomy of stroke_unet trains it.
+        image, precision: as in `segment`.
+
+    Raises:
+        ValueError: the network tells another number of classes apart.
+    """
+    logits = _logits(network, image, precision)
+    if logits.shape[1] != LESION:
+        raise ValueError(
+            f"a segmenter of anatomy is needed here, which tells {LESION} classes apart, not "
+            f"{logits.shape[1]}. Train stroke_unet with the overlay anatomy."
+        )
+    labels = logits.argmax(1).to(torch.uint8).cpu().numpy().reshape(np.shape(image))
+    return np.where(np.asarray(image) > -1, labels, np.uint8(0))
+
+
+@torch.inference_mode()
+def _logits(network: nn.Module, image: np.ndarray, precision: str) -> torch.Tensor:
     checked_precision(precision, INFERENCE)
     batch = torch.as_tensor(np.array(image, dtype=np.float32, ndmin=4)).unsqueeze(1)  # (B, 1, H, W, D)
     parameter = next(network.parameters(), batch)
     batch = batch.to(parameter.device, memory_format=torch.channels_last_3d)
     with autocast(batch.device, precision):
-        logits = network(batch)
-    mask = (logits[:, 1] > logits[:, 0]).to(torch.uint8).cpu().numpy()
-    return mask.reshape(np.shape(image))
+        return network(batch)
 
 
 def segment_dataset(

@@ -15,6 +15,7 @@ from monai.metrics.regression import compute_ssim_and_cs
 from monai.networks.utils import eval_mode
 from monai.utils import convert_to_numpy
 
+from .anatomy import structure_dice
 from .bundles import load_network
 from .datalists import read_dataset
 from .fidelity import ks_distances, lesion_contrast, mask_features, tissue_sd
@@ -25,7 +26,7 @@ from .prediction import segment
 from .synthesis import translate_volume
 from .texture import texture, texture_ratios
 
-__all__ = ["LesionValidation", "SegmentationValidation", "TranslationValidation"]
+__all__ = ["AnatomyValidation", "LesionValidation", "SegmentationValidation", "TranslationValidation"]
 
 RANGE = 2.0  # of an image, [-1, 1]
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels, the usual Gaussian
@@ -60,6 +61,36 @@ class SegmentationValidation:
                 }
             )
         return {"val_loss": float(self.loss(logits, label)), "val_dice": float(dice.mean())}
+
+
+class AnatomyValidation:
+    """Loss and Dice of a segmenter of structures on whole volumes, batch "image" and "label" (1, 1, H, W, D), ids 0-27.
+
+    val_dice: mean over the structures that the reference holds.
+    """
+
+    def __init__(self, network: torch.nn.Module, loss: Callable, precision: str, rows: int = 4):
+        self.network, self.loss, self.precision, self.rows = network, loss, precision, rows
+
+    def __call__(self, engine: Engine, batch: dict) -> dict[str, float]:
+        device = engine.state.device
+        image, label = batch["image"].to(device), batch["label"].to(device)
+        with torch.no_grad(), eval_mode(self.network), autocast(device, self.precision):
+            logits = self.network(image).float()
+        predicted, truth = (convert_to_numpy(ids[0, 0]).astype(int) for ids in (logits.argmax(1, keepdim=True), label))
+        if engine.state.iteration == 1:
+            engine.state.panels = []
+        if len(engine.state.panels) < self.rows:
+            z = int((truth > 0).sum((0, 1)).argmax())
+            engine.state.panels.append(
+                {
+                    "image": (convert_to_numpy(image[0, 0, :, :, z]), -1, 1, GREY),
+                    "truth": (truth[:, :, z], 0, LESION, LABELS),
+                    "found": (predicted[:, :, z], 0, LESION, LABELS),
+                }
+            )
+        dice = structure_dice(predicted, truth)
+        return {"val_loss": float(self.loss(logits, label)), "val_dice": float(np.nanmean(dice))}
 
 
 class TranslationValidation:

@@ -6,6 +6,7 @@ python -m scripts.data split    --data data --seed 1 --validation 0.15 --test 0.
 python -m scripts.data describe --data data
 python -m scripts.data isles22|isles15|soop|bids|dicom|folder --source DIR --out data
 python -m scripts.data restore  --data data --subject sub-01 --file mask.nii.gz --out mask_in_scanner_space.nii.gz
+python -m scripts.data anatomy  --data data --run runs/anatomy
 python -m scripts.data nnunet   --data data --out nnunet --number 501 --synthetic synthetic
 python -m scripts.data derivatives --data synthetic --out bids
 """
@@ -127,6 +128,19 @@ def derivatives(data: str, out: str) -> None:
     print(export_bids(data, out))
 
 
+def anatomy(data: str, run: str) -> None:
+    """Label the anatomy of cases that have none by a network; compare its answers where there is one already.
+
+    Args:
+        data: folder of the data set.
+        run: run folder of stroke_unet, trained with the overlay anatomy.
+    """
+    from common.anatomy import describe_scores, label_anatomies, score_anatomies
+
+    print(describe_scores(score_anatomies(data, run)))
+    print(f"{data}: {label_anatomies(data, run)} cases labelled.")
+
+
 def _importer(layout: str):
     """The command that imports a layout."""
 
@@ -197,5 +211,5 @@ def _counts(dataset) -> str:
 
 if __name__ == "__main__":
     commands = {"phantom": phantom, "check": check, "split": split, "describe": describe, "restore": restore}
-    commands |= {"nnunet": nnunet, "derivatives": derivatives}
+    commands |= {"anatomy": anatomy, "nnunet": nnunet, "derivatives": derivatives}
     run_command(commands | IMPORTERS)

@@ -17,7 +17,8 @@ DOCUMENTS = [Path("README.md"), Path("CONTRIBUTING.md"), *sorted(Path("docs").gl
 DOCUMENTS += sorted(Path("bundles").glob("*/docs/README.md"))
 FUNCTIONS = {
     "data": {
-        name: f"data.{name}" for name in ("phantom", "check", "split", "describe", "restore", "nnunet", "derivatives")
+        name: f"data.{name}"
+        for name in ("phantom", "check", "split", "describe", "restore", "anatomy", "nnunet", "derivatives")
     }
     | IMPORTERS,
     "synthesize": COMMANDS,

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ..grids import grid_affine, voxel_ml, write_volume
-from ..labels import from_freesurfer
-from ..phantom.mni import MNI_AFFINE, SULCAL_THRESHOLDS, default_labels
-from ..preprocessing.pipeline import Options, Volume, prepare_case
+from ..labels import fitted, from_freesurfer
+from ..preprocessing.atlas import atlas_labels
+from ..preprocessing.deformation import Deformation, Space
+from ..preprocessing.pipeline import Options, prepare_case
 from ..preprocessing.registration import resample
 from ..resumable import write_json
 from .dicom import dwi_series, read_series
@@ -21,8 +22,6 @@ from .layouts import Found
 from .reading import BadCase, read_contrast, read_dwi, read_label_map, read_lesion_mask
 
 __all__ = ["Job", "import_case"]
-
-CSF = 27
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,9 @@ def _import(job: Job, found: Found) -> tuple[list[str], float]:
     write_volume(job.out / "images" / f"{found.subject}.nii.gz", prepared.image, affine)
     if lesion is not None and lesion.any():
         write_volume(job.out / "lesions" / f"{found.subject}.nii.gz", lesion, affine)
-    anatomy = _anatomy(job, found, image, prepared.brain, np.array(prepared.record["matrix"]))
+    if isinstance(prepared.space, Deformation):
+        write_volume(job.out / "warps" / f"{found.subject}.nii.gz", prepared.space.field, prepared.space.affine)
+    anatomy = _anatomy(job, found, prepared.brain, prepared.space)
     if anatomy is not None:
         write_volume(job.out / "anatomy" / f"{found.subject}.nii.gz", anatomy, affine)
     if len(prepared.masks) > 1:
@@ -119,19 +120,20 @@ def _majority(masks: Mapping[str, np.ndarray]) -> np.ndarray | None:
     return (2 * np.sum(list(masks.values()), 0) >= len(masks)).astype(np.uint8)
 
 
-def _anatomy(job: Job, found: Found, image: Volume, brain: np.ndarray, matrix: np.ndarray) -> np.ndarray | None:
+def _anatomy(job: Job, found: Found, brain: np.ndarray, space: Space) -> np.ndarray | None:
     """Label map on the grid, uint8 0 to 27: 0 outside the brain, CSF where the brain has no label."""
     affine = grid_affine(job.options.size)
     if job.anatomy == "atlas":
-        labels = resample(default_labels(SULCAL_THRESHOLDS[1]), MNI_AFFINE, np.eye(4), job.options.size, affine)
+        labels = atlas_labels(job.options.size)
     elif job.anatomy == "maps":
         if found.anatomy is None:
             raise BadCase(f"{found.dwi}: has no label map (--anatomies)")
         voxels, own = read_label_map(found.anatomy)
-        labels = resample(from_freesurfer(voxels, str(found.anatomy)), own, matrix, job.options.size, affine)
+        transform = space.transform() if isinstance(space, Deformation) else space
+        labels = resample(from_freesurfer(voxels, str(found.anatomy)), own, transform, job.options.size, affine)
     else:
         return None
-    return np.where(brain, np.where(labels > 0, labels, CSF), 0).astype(np.uint8)
+    return fitted(labels, brain)
 
 
 def _digest(path: Path) -> str:

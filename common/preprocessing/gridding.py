@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import SimpleITK as sitk
 
 from ..grids import spacing_of
+from .deformation import Deformation, Space, invert, linear_part
 from .registration import resample
 
 __all__ = ["image_back", "image_on_grid", "mask_back", "mask_on_grid"]
@@ -12,30 +14,28 @@ __all__ = ["image_back", "image_on_grid", "mask_back", "mask_on_grid"]
 MOST_PARTS = 6
 
 
-def image_on_grid(
-    image: np.ndarray, affine: np.ndarray, matrix: np.ndarray, size: tuple, grid: np.ndarray
-) -> np.ndarray:
+def image_on_grid(image: np.ndarray, affine: np.ndarray, space: Space, size: tuple, grid: np.ndarray) -> np.ndarray:
     """An image carried to a grid; a voxel is the mean over its extent, so that thick slices do not skip thin ones.
 
     Args:
         image: (H, W, D).
         affine: its voxel to mm.
-        matrix: (4, 4) from mm of the grid to mm of the image.
+        space: from mm of the grid to mm of the image.
         size, grid: voxels and affine of the grid.
 
     Returns:
         float32 of shape `size`; 0 outside the image's field of view.
     """
-    return _averaged(image.astype(np.float32), affine, matrix, size, grid, order=1)
+    return _averaged(image.astype(np.float32), affine, *_there(space), size, grid, order=1)
 
 
-def mask_on_grid(mask: np.ndarray, affine: np.ndarray, matrix: np.ndarray, size: tuple, grid: np.ndarray) -> np.ndarray:
+def mask_on_grid(mask: np.ndarray, affine: np.ndarray, space: Space, size: tuple, grid: np.ndarray) -> np.ndarray:
     """A mask carried to a grid, uint8: voxels more than half covered.
 
     Where that loses more than half of a lesion's volume (one thinner than the voxels), the best covered voxels are
     taken instead, as many as its volume asks for, at least one.
     """
-    covered = _averaged((mask > 0).astype(np.float32), affine, matrix, size, grid, order=0)
+    covered = _averaged((mask > 0).astype(np.float32), affine, *_there(space), size, grid, order=0)
     result = covered > 0.5
     wanted = covered.sum()
     if wanted > 1e-6 and result.sum() < 0.5 * wanted:
@@ -44,27 +44,37 @@ def mask_on_grid(mask: np.ndarray, affine: np.ndarray, matrix: np.ndarray, size:
     return result.astype(np.uint8)
 
 
-def image_back(image: np.ndarray, grid: np.ndarray, matrix: np.ndarray, shape: tuple, affine: np.ndarray) -> np.ndarray:
+def image_back(image: np.ndarray, grid: np.ndarray, space: Space, shape: tuple, affine: np.ndarray) -> np.ndarray:
     """An image on the grid carried back to the source's voxels; the least value of the image outside the grid."""
     lowest = float(image.min())
-    return resample(image.astype(np.float32) - lowest, grid, np.linalg.inv(matrix), shape, affine, order=1) + lowest
+    return resample(image.astype(np.float32) - lowest, grid, invert(space), shape, affine, order=1) + lowest
 
 
-def mask_back(mask: np.ndarray, grid: np.ndarray, matrix: np.ndarray, shape: tuple, affine: np.ndarray) -> np.ndarray:
+def mask_back(mask: np.ndarray, grid: np.ndarray, space: Space, shape: tuple, affine: np.ndarray) -> np.ndarray:
     """A mask on the grid carried back to the source's voxels, uint8: where the interpolated mask is above a half."""
-    return (_averaged((mask > 0).astype(np.float32), grid, np.linalg.inv(matrix), shape, affine, order=1) > 0.5).astype(
-        np.uint8
-    )
+    back = invert(space), np.linalg.inv(linear_part(space))
+    return (_averaged((mask > 0).astype(np.float32), grid, *back, shape, affine, order=1) > 0.5).astype(np.uint8)
+
+
+def _there(space: Space) -> tuple[np.ndarray | sitk.Transform, np.ndarray]:
+    """From the grid to the source, exactly and in its linear part."""
+    return space.transform() if isinstance(space, Deformation) else space, linear_part(space)
 
 
 def _averaged(
-    volume: np.ndarray, affine: np.ndarray, matrix: np.ndarray, size: tuple, grid: np.ndarray, order: int
+    volume: np.ndarray,
+    affine: np.ndarray,
+    transform: np.ndarray | sitk.Transform,
+    linear: np.ndarray,
+    size: tuple,
+    grid: np.ndarray,
+    order: int,
 ) -> np.ndarray:
     """Mean over the sampled parts of each voxel, float32; parts are not larger than the source's voxels."""
-    source = np.array(spacing_of(np.linalg.inv(matrix) @ affine))  # of the source's voxels, in mm of the grid
+    source = np.array(spacing_of(np.linalg.inv(linear) @ affine))  # of the source's voxels, in mm of the grid
     parts = np.clip(np.ceil(np.array(spacing_of(grid)) / source - 1e-3), 1, MOST_PARTS).astype(int)
     fine = np.asarray(grid, float) @ np.diag([*(1 / parts), 1.0])
     fine[:3, 3] += np.asarray(grid, float)[:3, :3] @ ((1 / parts - 1) / 2)
-    sampled = resample(volume, affine, matrix, tuple(np.array(size) * parts), fine, order)
+    sampled = resample(volume, affine, transform, tuple(np.array(size) * parts), fine, order)
     blocks = [n for edge, part in zip(size, parts) for n in (edge, part)]
     return sampled.reshape(blocks).mean((1, 3, 5), dtype=np.float32)

@@ -9,13 +9,14 @@ import numpy as np
 
 from ..grids import PAPER_SIZE, grid_affine
 from .brain import brain_of, is_stripped
+from .deformation import Space, linear_part
 from .gridding import image_on_grid, mask_on_grid
 from .intensity import scale_intensity
-from .to_mni import register_dwi, shift_to_mni
+from .to_mni import deform_dwi, register_dwi, shift_to_mni
 
 __all__ = ["SPACES", "Options", "Prepared", "Volume", "prepare_case"]
 
-SPACES = ("register", "shift", "mni")
+SPACES = ("register", "deform", "shift", "mni")
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Options:
 
     Attributes:
         size: voxels of the grid over the MNI box.
-        space: "register", affinely to MNI152; "shift", only centred on its brain, for images that lie nearly so; "mni",
-            used as they are, for images in MNI space already.
+        space: "register", affinely to MNI152; "deform", deformably after that; "shift", only centred on its brain, for
+            images that lie nearly so; "mni", used as they are, for images in MNI space already.
         floor: of the intensities: what is below becomes -1. A share of the 99.5th percentile up to 1, else an
             intensity (the paper: 35, in its scanners' units).
     """
@@ -60,13 +61,15 @@ class Prepared:
         image: float32 (H, W, D) in [-1, 1], background -1.
         brain: bool (H, W, D).
         masks, extra: uint8 masks and float32 images on the same grid, under the names given.
-        record: JSON-able; "matrix" takes mm of MNI to mm of the source, "shape" and "affine" are the source's.
+        space: from mm of MNI to mm of the source.
+        record: JSON-able; "matrix" is the linear part of `space`, "shape" and "affine" are the source's.
     """
 
     image: np.ndarray
     brain: np.ndarray
     masks: dict[str, np.ndarray]
     extra: dict[str, np.ndarray]
+    space: Space
     record: dict
 
 
@@ -95,31 +98,36 @@ def prepare_case(
         if brain is None
         else mask_on_grid(brain.voxels, brain.affine, np.eye(4), image.voxels.shape, image.affine) > 0
     )
-    if options.space == "register":
-        matrix = register_dwi(image.voxels, found, image.affine)
-    else:
-        matrix = shift_to_mni(found, image.affine) if options.space == "shift" else np.eye(4)
-    inside = mask_on_grid(found, image.affine, matrix, size, grid) > 0
+    space = _space(options.space, image, found)
+    inside = mask_on_grid(found, image.affine, space, size, grid) > 0
     scaled, intensity = scale_intensity(
-        image_on_grid(image.voxels, image.affine, matrix, size, grid),
+        image_on_grid(image.voxels, image.affine, space, size, grid),
         inside,
         floor=options.floor,
         relative=options.floor <= 1,
     )
     carried = {}
     for rater, mask in masks.items():
-        carried[rater] = mask_on_grid(mask.voxels, mask.affine, matrix, size, grid)
+        carried[rater] = mask_on_grid(mask.voxels, mask.affine, space, size, grid)
         if mask.voxels.any() and not carried[rater].any():
             raise ValueError(f"the lesion of {rater!r} lies outside the MNI box after preparation")
-    contrasts = {name: image_on_grid(one.voxels, one.affine, matrix, size, grid) for name, one in extra.items()}
+    contrasts = {name: image_on_grid(one.voxels, one.affine, space, size, grid) for name, one in extra.items()}
     record = {
         **asdict(options),
         "size": list(size),
         "brain": "given" if brain is not None else "stripped" if is_stripped(image.voxels) else "extracted",
         "brain_ml": round(float(found.sum() * abs(np.linalg.det(image.affine[:3, :3])) / 1000), 1),
-        "matrix": matrix.tolist(),
+        "matrix": linear_part(space).tolist(),
         "shape": list(image.shape or image.voxels.shape),
         "affine": np.asarray(image.affine if image.stored is None else image.stored).tolist(),
         "intensity": intensity,
     }
-    return Prepared(scaled, inside, carried, contrasts, record)
+    return Prepared(scaled, inside, carried, contrasts, space, record)
+
+
+def _space(name: str, image: Volume, brain: np.ndarray) -> Space:
+    if name == "mni":
+        return np.eye(4)
+    if name == "shift":
+        return shift_to_mni(brain, image.affine)
+    return (register_dwi if name == "register" else deform_dwi)(image.voxels, brain, image.affine)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-__all__ = ["dice_overlap", "register_affine", "resample", "similarity_from_points"]
+__all__ = [
+    "affine_transform", "dice_overlap", "from_sitk", "register_affine", "resample", "similarity_from_points", "to_sitk",
+]  # fmt: skip
 
 
 def similarity_from_points(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
@@ -65,7 +67,7 @@ def register_affine(
     method.SetSmoothingSigmasPerLevel([factor / 2 for factor in shrink])
     method.SetInitialTransform(transform, inPlace=True)
     method.SetNumberOfThreads(1)  # a sum over threads is not the same twice
-    method.Execute(_to_sitk(fixed, fixed_affine), _to_sitk(moving, moving_affine))
+    method.Execute(to_sitk(fixed, fixed_affine), to_sitk(moving, moving_affine))
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
     matrix[:3, 3] = np.array(transform.GetTranslation()) + centre - matrix[:3, :3] @ centre
@@ -73,12 +75,17 @@ def register_affine(
 
 
 def resample(
-    moving: np.ndarray, moving_affine: np.ndarray, matrix: np.ndarray, shape: tuple, affine: np.ndarray, order: int = 0
+    moving: np.ndarray,
+    moving_affine: np.ndarray,
+    matrix: np.ndarray | sitk.Transform,
+    shape: tuple,
+    affine: np.ndarray,
+    order: int = 0,
 ) -> np.ndarray:
     """Carry `moving` to a grid.
 
     Args:
-        matrix: (4, 4) from mm of the grid to mm of `moving`, as `register_affine` returns it.
+        matrix: (4, 4) from mm of the grid to mm of `moving`, as `register_affine` returns it; or any transform.
         shape, affine: the grid.
         order: 0 nearest (labels), 1 linear (images).
 
@@ -87,12 +94,18 @@ def resample(
     """
     reference = sitk.Image([int(n) for n in shape], sitk.sitkUInt8)
     _set_geometry(reference, affine)
+    transform = matrix if isinstance(matrix, sitk.Transform) else affine_transform(matrix)
+    how = sitk.sitkNearestNeighbor if order == 0 else sitk.sitkLinear
+    result = sitk.Resample(to_sitk(moving, moving_affine, moving.dtype), reference, transform, how, 0)
+    return from_sitk(result)
+
+
+def affine_transform(matrix: np.ndarray) -> sitk.Transform:
+    """A (4, 4) matrix as SimpleITK's transform."""
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(np.asarray(matrix)[:3, :3].ravel().tolist())
     transform.SetTranslation(np.asarray(matrix)[:3, 3].tolist())
-    how = sitk.sitkNearestNeighbor if order == 0 else sitk.sitkLinear
-    result = sitk.Resample(_to_sitk(moving, moving_affine, moving.dtype), reference, transform, how, 0)
-    return sitk.GetArrayFromImage(result).transpose(2, 1, 0)
+    return transform
 
 
 def dice_overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -101,10 +114,18 @@ def dice_overlap(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * np.count_nonzero((a > 0) & (b > 0)) / total if total else 1.0
 
 
-def _to_sitk(array: np.ndarray, affine: np.ndarray, dtype=np.float32):
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.astype(dtype, copy=False).transpose(2, 1, 0)))
+def to_sitk(array: np.ndarray, affine: np.ndarray, dtype=np.float32) -> sitk.Image:
+    """A volume (H, W, D), or vectors (H, W, D, 3), in the same millimetres; see `_set_geometry`."""
+    turned = array.astype(dtype, copy=False).transpose(2, 1, 0, *range(3, array.ndim))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(turned), isVector=array.ndim > 3)
     _set_geometry(image, affine)
     return image
+
+
+def from_sitk(image: sitk.Image) -> np.ndarray:
+    """The voxels of a volume (H, W, D), or of vectors (H, W, D, 3)."""
+    voxels = sitk.GetArrayFromImage(image)
+    return voxels.transpose(2, 1, 0, *range(3, voxels.ndim))
 
 
 def _set_geometry(image, affine: np.ndarray) -> None:

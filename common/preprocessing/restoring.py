@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datalists import read_dataset
+from ..datalists import Case, Dataset, read_dataset
 from ..grids import read_volume, write_volume
+from .deformation import Deformation, Space
 from .gridding import image_back, mask_back
 from .intensity import restore_intensity
 
@@ -41,10 +42,22 @@ def restore_volume(data: str | Path, subject: str, file: str | Path, out: str | 
     voxels, affine = read_volume(file)
     if voxels.shape != dataset.size or not np.allclose(affine, dataset.affine, atol=1e-3):
         raise ValueError(f"{file}: does not lie on the grid of {dataset.folder}, {dataset.size}.")
-    matrix, shape, target = np.array(record["matrix"]), tuple(record["shape"]), np.array(record["affine"])
+    space, shape, target = _space(dataset, case, record), tuple(record["shape"]), np.array(record["affine"])
     if np.isin(voxels, (0, 1)).all():
-        back = mask_back(voxels, dataset.affine, matrix, shape, target)
+        back = mask_back(voxels, dataset.affine, space, shape, target)
     else:
-        back = restore_intensity(image_back(voxels, dataset.affine, matrix, shape, target), record["intensity"])
+        back = restore_intensity(image_back(voxels, dataset.affine, space, shape, target), record["intensity"])
     write_volume(out, back, target)
     return out
+
+
+def _space(dataset: Dataset, case: Case, record: dict) -> Space:
+    matrix = np.array(record["matrix"])
+    if record["space"] != "deform":
+        return matrix
+    path = dataset.folder / "warps" / f"{case.subject}.nii.gz"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: not there, and subject {case.subject} was registered deformably. Import it again."
+        )
+    return Deformation(matrix, *read_volume(path))

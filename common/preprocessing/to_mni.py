@@ -1,4 +1,4 @@
-"""From a scanner's space to MNI152: affine registration of a DWI."""
+"""From a scanner's space to MNI152: registration of a DWI."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 from scipy import ndimage
 
 from ..phantom.mni import MNI_AFFINE, mni_maps
+from .deformation import Deformation, deform
 from .registration import register_affine, resample
 
-__all__ = ["register_dwi", "shift_to_mni"]
+__all__ = ["deform_dwi", "register_dwi", "shift_to_mni"]
 
 TISSUE = {"grey": 1.1, "white": 0.95, "csf": 0.35}  # signal at b = 1000 relative to parenchyma, as in the phantom
 BRIGHT = 1.6  # lesions and artefacts above that must not pull
@@ -57,7 +58,7 @@ def register_dwi(image: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> np
         ValueError: the brains do not lie over each other afterwards.
     """
     template, template_affine = _template()
-    picture = np.where(brain, (image / np.median(image[brain])).clip(0, BRIGHT), 0).astype(np.float32)
+    picture = _picture(image, brain)
     shift = shift_to_mni(brain, affine)
     centre = _centre(template > 0, template_affine)
     starts = [shift @ _pitched(angle, centre) for angle in PITCHES]
@@ -72,6 +73,20 @@ def register_dwi(image: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> np
             "with your own tool and import it with --space mni"
         )
     return matrix
+
+
+def deform_dwi(image: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> Deformation:
+    """As `register_dwi`, then deformably: ventricles and lobes lie over those of MNI152 too.
+
+    Raises:
+        ValueError: as `register_dwi`, or the deformation folds space.
+    """
+    return deform(*_template(), _picture(image, brain), affine, register_dwi(image, brain, affine))
+
+
+def _picture(image: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """The brain in the template's units; lesions and artefacts are no brighter than grey matter can be."""
+    return np.where(brain, (image / np.median(image[brain])).clip(0, BRIGHT), 0).astype(np.float32)
 
 
 def _pitched(degrees: float, centre: np.ndarray) -> np.ndarray:

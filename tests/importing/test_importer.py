@@ -92,6 +92,33 @@ def test_registration_undoes_a_turn_that_shifting_cannot(tmp_path):
     assert np.linalg.norm(points @ naive[:3, :3].T + naive[:3, 3], axis=1).max() > 10
 
 
+@pytest.mark.slow
+def test_a_deformed_import_leads_back_to_the_scanner(tmp_path):
+    from common.phantom.mni import MNI_AFFINE, mni_maps
+
+    maps = mni_maps()
+    brain = (1.1 * maps.grey + 0.95 * maps.white + 0.35 * maps.csf)[::3, ::3, ::3] * 300
+    affine = MNI_AFFINE @ np.diag([3.3, 2.9, 3, 1])
+    mask = np.zeros(brain.shape, np.uint8)
+    mask[36:44, 40:50, 24:32] = brain[36:44, 40:50, 24:32] > 100
+    save(tmp_path / "source" / "images" / "a.nii.gz", brain, affine)
+    save(tmp_path / "source" / "masks" / "a.nii.gz", mask, affine)
+    dataset = import_dataset(
+        "folder", tmp_path / "source", tmp_path / "data", options=Options((128, 128, 64), "deform"),
+        images="images/*.nii.gz", masks="masks/*.nii.gz",
+    )  # fmt: skip
+
+    assert read_volume(tmp_path / "data" / "warps" / "a.nii.gz")[0].ndim == 4
+    out = restore_volume(tmp_path / "data", "a", dataset.cases[0].label, tmp_path / "back.nii.gz")
+    back = nib.load(out)
+    np.testing.assert_allclose(back.affine, affine, atol=1e-4)
+    restored = np.asarray(back.dataobj)
+    assert 2 * (restored & mask).sum() / (restored.sum() + mask.sum()) >= 0.95
+    (tmp_path / "data" / "warps" / "a.nii.gz").unlink()
+    with pytest.raises(FileNotFoundError, match="was registered deformably"):
+        restore_volume(tmp_path / "data", "a", dataset.cases[0].label, tmp_path / "again.nii.gz")
+
+
 def test_sessions_of_a_person_stay_together_and_splits_are_seeded(tmp_path):
     for number in range(12):
         for session in ("1", "2") if number < 4 else ("1",):
