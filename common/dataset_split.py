@@ -28,8 +28,8 @@ def split_dataset(
     """Draw new splits and rewrite dataset.json; the old one stays as dataset.json.before-split-N.
 
     Cases that share a source brain, a source mask or a donor stay together. The stroke cohort is stratified by lesion
-    volume (DWI-negative cases are a stratum of their own). Inside a split, cases with a lesion come first, then
-    DWI-negative ones, then the normal cohort, each in an order drawn from `seed`.
+    volume (DWI-negative cases are a stratum of their own), and by centre where sidecars tell it. Inside a split, cases
+    with a lesion come first, then DWI-negative ones, then the normal cohort, each in an order drawn from `seed`.
 
     Args:
         folder: of the data set.
@@ -112,14 +112,18 @@ def _assign(
 ) -> dict[str, str]:
     """Give each group to the split that then lacks most of what the group consists of, relative to its share."""
 
-    def tally(cases: list[Case]) -> tuple[np.ndarray, np.ndarray]:
-        """Cases by kind and by fifth; the normal cohort counts only if it may move."""
+    centres = sorted({str(case.source.get("centre")) for group in groups for case in group})
+
+    def tally(cases: list[Case]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cases by kind, by fifth and by centre; the normal cohort counts only if it may move."""
         counted = [case for case in cases if move_normal or case.cohort == "stroke"]
         kinds = np.bincount([_kind(case) for case in counted], minlength=3)
-        return kinds, np.bincount([fifths[case.subject] for case in counted if case.label], minlength=FIFTHS)
+        volumes = np.bincount([fifths[case.subject] for case in counted if case.label], minlength=FIFTHS)
+        places = [centres.index(str(case.source.get("centre"))) for case in counted]
+        return kinds, volumes, np.bincount(places, minlength=len(centres)) * (len(centres) > 1)
 
     everything = tally([case for group in groups for case in group])
-    given = {split: (np.zeros(3), np.zeros(FIFTHS)) for split, share in shares.items() if share > 0}
+    given = {split: (np.zeros(3), np.zeros(FIFTHS), np.zeros(len(centres))) for split in shares if shares[split] > 0}
     split_of = {}
     for group in sorted(groups, key=lambda group: not _stays(group, move_normal)):
         ours = tally(group)
@@ -127,7 +131,7 @@ def _assign(
         def wanted(split: str, ours: tuple = ours) -> float:
             full = shares[split] * sum(everything[0])
             score = 1 - sum(given[split][0] + ours[0]) / full
-            for weight, all_of, theirs, mine in zip((KIND_WEIGHT, 1), everything, given[split], ours):
+            for weight, all_of, theirs, mine in zip((KIND_WEIGHT, 1, 1), everything, given[split], ours):
                 if mine.any():
                     lacking = 1 - (theirs + mine) / np.maximum(shares[split] * all_of, 1e-9)
                     score += weight * np.average(lacking, weights=mine)

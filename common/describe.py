@@ -11,16 +11,19 @@ from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from .datalists import COHORTS, SPLITS, Case, Dataset, read_dataset
+from .fidelity import mask_features
 from .figures import LESION_RED, Row, contact_sheet
 from .grids import read_volume
 from .labels import LABELS, LESION
+from .territories import main_territory, territory_of_voxels
 
-__all__ = ["describe_dataset", "measure_cases", "summarize"]
+__all__ = ["describe_dataset", "measure_cases", "measure_lesions", "summarize"]
 
 LATERAL_VENTRICLES = (5, 6)
 COLORS = {"normal": "#2a6f97", "stroke": "#c1121f"}
 BINS = np.linspace(0, 1, 101)
 ROWS_PER_KIND = 6
+PLACES = ("side", "territory", "components")
 
 
 def describe_dataset(folder: str | Path, out: str | Path | None = None) -> str:
@@ -28,8 +31,8 @@ def describe_dataset(folder: str | Path, out: str | Path | None = None) -> str:
 
     Args:
         folder: of the data set.
-        out: gets contact_sheet.png, intensities.png (paper, Fig. 5), lesion_volumes.png and structures.csv; None is
-            `folder`/describe.
+        out: gets contact_sheet.png, intensities.png (paper, Fig. 5), structures.csv, and of the lesions lesions.csv,
+            lesion_volumes.png and lesion_places.png; None is `folder`/describe.
 
     Returns:
         The text that tells counts and volumes.
@@ -41,11 +44,15 @@ def describe_dataset(folder: str | Path, out: str | Path | None = None) -> str:
     frame.round(3).to_csv(out / "structures.csv", index=False)
     kind = _kind(dataset)
     _draw_intensities(histograms, out / "intensities.png", f"{dataset.header['name']} ({kind})")
-    if frame["lesion_ml"].gt(0).any():
+    lesions = measure_lesions(dataset)
+    if len(lesions):
+        lesions.round(3).to_csv(out / "lesions.csv", index=False)
         _draw_volumes(frame, out / "lesion_volumes.png", f"{dataset.header['name']} ({kind})")
+        _draw_places(lesions, out / "lesion_places.png", f"{dataset.header['name']} ({kind})")
     rows = [_row(dataset, case, frame) for case in _examples(dataset)]
     contact_sheet(rows, out / "contact_sheet.png", dataset.affine, f"{dataset.header['name']}: {kind} DWI")
-    return f"{summarize(dataset, frame)}\n\n{out}/: {', '.join(sorted(path.name for path in out.iterdir()))}"
+    files = ", ".join(sorted(path.name for path in out.iterdir()))
+    return f"{summarize(dataset, frame)}\n{_shares(lesions)}\n{out}/: {files}"
 
 
 def measure_cases(dataset: Dataset) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
@@ -67,6 +74,28 @@ def measure_cases(dataset: Dataset) -> tuple[pd.DataFrame, dict[str, np.ndarray]
         rows.append(row | {label.name: structures[label.id] for label in LABELS[1:LESION]})
     densities = {cohort: counts / max(1, counts.sum()) / (BINS[1] - BINS[0]) for cohort, counts in histograms.items()}
     return pd.DataFrame(rows), densities
+
+
+def measure_lesions(dataset: Dataset) -> pd.DataFrame:
+    """One row per lesion case: subject, split, volume_ml, components, side and territory."""
+    territories = None
+    rows = []
+    for case in dataset.select(has_lesion=True):
+        mask = read_volume(case.label)[0] > 0
+        if territories is None:
+            territories = territory_of_voxels(dataset.size)
+        place = {"territory": main_territory(mask, territories)}
+        rows.append({"subject": case.subject, "split": case.split, **mask_features(mask, dataset.affine), **place})
+    return pd.DataFrame(rows)
+
+
+def _shares(lesions: pd.DataFrame) -> str:
+    """Sides, territories and numbers of parts as one line each."""
+    lines = []
+    for column in PLACES if len(lesions) else ():
+        shares = lesions[column].astype(str).value_counts(normalize=True).head(6)
+        lines.append(f"{column:12s}" + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
+    return "\n".join(["", "lesions", *(f"  {line}" for line in lines), ""]) if lines else ""
 
 
 def summarize(dataset: Dataset, frame: pd.DataFrame) -> str:
@@ -146,6 +175,19 @@ def _draw_intensities(densities: dict[str, np.ndarray], path: Path, title: str) 
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+def _draw_places(lesions: pd.DataFrame, path: Path, title: str) -> None:
+    figure = Figure(figsize=(8.5, 3), layout="constrained")
+    for ax, column in zip(figure.subplots(1, len(PLACES)), PLACES):
+        counts = lesions[column].value_counts()
+        counts = counts.sort_index() if column == "components" else counts
+        ax.bar([str(name) for name in counts.index], counts, color=LESION_RED)
+        ax.set(xlabel="number of parts" if column == "components" else column, ylabel="cases")
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{title}: where lesions lie (territories by the template brain)", fontsize=10)
     figure.savefig(path, dpi=150)
 
 

@@ -6,18 +6,17 @@ import json
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage, sparse, stats
+from scipy import sparse, stats
 
 from .fidelity import ks_distances, mask_features
-from .grids import axes_of, grid_affine, minimum_lesion_voxels, read_volume, spacing_of
+from .grids import grid_affine, minimum_lesion_voxels, read_volume, spacing_of
 from .mask_library import read_masks
-from .phantom.lesions import TERRITORIES, territory_map
-from .phantom.mni import MNI_AFFINE, default_labels
+from .phantom.lesions import TERRITORIES
 from .report import figures, pictures
+from .territories import main_territory, territory_of_voxels
 
-__all__ = ["compare_masks", "nearest_dice", "territory_of_voxels"]
+__all__ = ["compare_masks", "nearest_dice"]
 
-SULCAL_THRESHOLD = 0.5  # of the template's CSF: all of its parenchyma counts
 PICTURES = 8
 COLOURS = {
     "drawn": figures.SET_COLOURS["synthetic"],
@@ -79,22 +78,6 @@ def compare_masks(masks: str | Path, library: str | Path, out: str | Path) -> Pa
     return path
 
 
-def territory_of_voxels(size: tuple[int, int, int]) -> np.ndarray:
-    """Arterial territory of each voxel of a grid over the MNI box, by the template brain, in a rough division.
-
-    Returns:
-        uint8 of shape `size`: 0 none, else 1 + index in `phantom.lesions.TERRITORIES`.
-    """
-    axes = axes_of(grid_affine(size), size)
-    labels = default_labels(SULCAL_THRESHOLD)
-    # Voxels beside the brain belong to what is nearest: masks of other brains reach over the template's edge.
-    index = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
-    labels = labels[tuple(index)]
-    places = [np.rint(axis - start).astype(int).clip(0, n - 1)
-              for axis, start, n in zip(axes, MNI_AFFINE[:3, 3], labels.shape)]  # fmt: skip
-    return territory_map(labels[np.ix_(*places)], axes)
-
-
 def nearest_dice(masks: np.ndarray, others: np.ndarray, same: bool = False) -> np.ndarray:
     """Dice of each mask with the one of `others` that it overlaps best.
 
@@ -114,11 +97,7 @@ def nearest_dice(masks: np.ndarray, others: np.ndarray, same: bool = False) -> n
 
 
 def _features(mask: np.ndarray, affine: np.ndarray, territories: np.ndarray) -> dict:
-    counts = np.bincount(territories[mask], minlength=len(TERRITORIES) + 1)[1:]
-    return {
-        **mask_features(mask, affine),
-        "territory": list(TERRITORIES)[int(counts.argmax())] if counts.any() else "none",
-    }
+    return {**mask_features(mask, affine), "territory": main_territory(mask, territories)}
 
 
 def _summary(features: list[dict]) -> dict:

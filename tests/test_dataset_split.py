@@ -60,6 +60,20 @@ def test_few_cases_still_give_every_split_one_with_a_lesion(make_dataset, tmp_pa
     assert found["test"] in (1, 2)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_every_split_holds_the_centres_in_their_shares(folder, seed):
+    subjects = [case.subject for case in read_dataset(folder).cases if case.label]
+    centre_of = {subject: "large" if number < 30 else "small" for number, subject in enumerate(subjects)}
+    for subject, centre in centre_of.items():
+        edit_sidecar(folder, subject, centre=centre)
+    split_dataset(folder, seed, validation=0.2, test=0.2)
+
+    split_of = splits(folder)
+    small = Counter(split_of[subject] for subject, centre in centre_of.items() if centre == "small")
+    assert abs(small["validation"] - 2) <= 1
+    assert abs(small["test"] - 2) <= 1
+
+
 def test_no_case_and_no_word_of_the_header_is_lost(folder):
     before = read_dataset(folder)
     split_dataset(folder, seed=1)

@@ -69,7 +69,10 @@ def test_pictures_and_table_are_written(dataset, tmp_path):
     text = describe_dataset(dataset, tmp_path / "out")
 
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"contact_sheet.png", "intensities.png", "lesion_volumes.png", "structures.csv"}
+    assert names == {
+        "contact_sheet.png", "intensities.png", "lesion_places.png", "lesion_volumes.png", "lesions.csv",
+        "structures.csv",
+    }  # fmt: skip
     assert all(name in text for name in names)
     assert len(pd.read_csv(tmp_path / "out" / "structures.csv")) == 15
     assert not (dataset / "describe").exists()

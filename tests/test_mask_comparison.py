@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from common.grids import axes_of, grid_affine, write_volume
-from common.mask_comparison import compare_masks, nearest_dice, territory_of_voxels
+from common.mask_comparison import compare_masks, nearest_dice
 from common.phantom.lesions import TERRITORIES
+from common.territories import territory_of_voxels
 
 SIZE = (32, 32, 16)
 

@@ -100,6 +100,7 @@ def _import(job: Job, found: Found) -> tuple[list[str], float]:
         "cohort": job.cohort,
         "simulated": False,
         "source_brain": found.person,
+        "centre": found.centre,
         "source": {key: str(path) for key, path in (("dwi", found.dwi), *found.masks.items(), *found.extra.items())},
         "sha256": _digest(found.dwi),
         "raters": list(prepared.masks),

@@ -17,6 +17,7 @@ from ..grids import grid_affine
 from ..preprocessing.pipeline import Options
 from ..resumable import begin_folder
 from .case import Job, import_case
+from .centres import centres_of
 from .layouts import Found, find_cases, matched
 
 __all__ = ["import_dataset"]
@@ -65,6 +66,8 @@ def import_dataset(
         raise ValueError(f"--cohort {cohort!r} is not known; expected one of {', '.join(COHORTS)}.")
     found = find_cases(layout, source, images, masks)
     found = _with_patterns(found, Path(source), brains, anatomies)
+    centres = centres_of(Path(source))
+    found = [replace(case, centre=centres.get(case.person)) for case in found]
     kind = anatomies if anatomies in ("none", "atlas") else "maps"
     job = Job(out, cohort, options, volume, kind)
     begin_folder(out / "import.json", {"size": list(options.size)}, {"affine": grid_affine(options.size).tolist()})

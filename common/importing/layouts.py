@@ -25,6 +25,7 @@ class Found:
         extra: further contrasts by name.
         brain, anatomy: a brain mask and a label map (FreeSurfer's ids), both in the image's space; or None.
         series: of DICOM files, a part of the description of the one that is the DWI; None: what reads like it.
+        centre: where the person was scanned, if that is known.
     """
 
     subject: str
@@ -35,6 +36,7 @@ class Found:
     brain: Path | None = None
     anatomy: Path | None = None
     series: str | None = None
+    centre: str | None = None
 
 
 def find_cases(layout: str, source: str | Path, images: str | None = None, masks: str | None = None) -> list[Found]:
@@ -44,9 +46,8 @@ def find_cases(layout: str, source: str | Path, images: str | None = None, masks
         layout: one of `LAYOUTS`.
         source: folder.
         images, masks: of the layout "folder", patterns below it with one `*` or `{subject}` for the name that image
-            and mask
-            share, such as "images/*.nii.gz" and "masks/*_lesion.nii.gz". Of "bids", the end of the masks' names
-            (default "label-lesion_mask").
+            and mask share, such as "images/*.nii.gz" and "masks/*_lesion.nii.gz". Of "bids", the end of the masks'
+            names (default "label-lesion_mask").
 
     Raises:
         FileNotFoundError: no such folder.

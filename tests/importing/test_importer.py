@@ -133,6 +133,17 @@ def test_sessions_of_a_person_stay_together_and_splits_are_seeded(tmp_path):
     assert {case.subject: case.split for case in again.cases} == splits
 
 
+@pytest.mark.parametrize("column", ["site", "Centre"])
+def test_the_centre_is_taken_from_the_participants(tmp_path, column):
+    for name in ("a", "b", "c"):
+        bids(tmp_path / "source", name, "", scan())
+    table = f"age\tparticipant_id\t{column}\n70\tsub-a\tZurich\n71\tb\tBasel\n72\tsub-c\tn/a\n"
+    (tmp_path / "source" / "participants.tsv").write_text(table)
+
+    found = {case.subject: case.source["centre"] for case in imported(tmp_path, "bids").cases}
+    assert found == {"sub-a": "Zurich", "sub-b": "Basel", "sub-c": None}
+
+
 def test_several_raters_are_kept_and_their_majority_is_the_label(tmp_path):
     bids(tmp_path / "source", "a", "", scan(), raters=3)
     two = tmp_path / "source" / "derivatives" / "rater3" / "sub-a" / "dwi"
