@@ -16,7 +16,7 @@ $(VENV)/installed: requirements.txt
 	touch $@
 
 demo: $(VENV)/installed       ## phantom, lesion GAN, Pix2Pix, synthetic set, three U-Nets, report in demo/ (SCALE=tiny: minutes; published_masks)
-	$(STUDY)/demo.json --out $(DEMO) $(if $(SCALE),--scale $(SCALE))
+	$(STUDY)/demo.json --out $(DEMO) --cores 2 $(if $(SCALE),--scale $(SCALE))
 
 test: check default slow e2e  ## everything that must pass before a commit lands
 
