@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from .bundles import load_network, read_settings, sha256
 from .datalists import SPLITS, Dataset, fingerprint, read_dataset
+from .external import refuse_common_cases
 from .metrics import case_metrics
 from .prediction import read_lesion, segment_dataset
 from .results import read_results, summary, write_results
@@ -42,7 +43,8 @@ def evaluate(
         model: run folder of `stroke_unet`.
         data: data set on the grid that the segmenter was trained on.
         out: RESULTS.csv. If it is there from the same weights and data, it is read, not made again.
-        split: training, validation or test.
+        split: training, validation or test; or all: the whole stroke cohort of a data set from elsewhere, that the run
+            has not been trained on.
         arm, seed: written into the rows; by default from a run folder named ARM_seedN, else its name and the seed of
             its settings.
         limit: only the first so many cases.
@@ -56,14 +58,15 @@ def evaluate(
             names the file and the remedy.
     """
     model, out = Path(model), Path(out)
-    if split not in SPLITS:
-        raise ValueError(f"--split {split!r} is not known; expected one of {SPLITS}.")
+    if split not in (*SPLITS, "all"):
+        raise ValueError(f"--split {split!r} is not known; expected one of {(*SPLITS, 'all')}.")
     if limit is not None and limit < 1:
         raise ValueError(f"--limit {limit}: expected a number of cases, at least 1.")
     if out.suffix != ".csv":
         raise ValueError(f"--out {out}: expected a name that ends in .csv.")
     dataset = read_dataset(data)
-    cases = dataset.select(split)[:limit]
+    cases = dataset.select(cohort="stroke") if split == "all" else dataset.select(split)
+    cases = cases[:limit]
     if not cases:
         raise ValueError(
             f"{dataset.folder / 'dataset.json'}: no {split} cases. Split it: `python -m scripts.data split`."
@@ -73,6 +76,8 @@ def evaluate(
     settings = read_settings(model)["settings"]
     _refuse_other_grid(model, settings, dataset.size)
     _refuse_other_split(model, settings, dataset)
+    if split == "all":
+        refuse_common_cases(read_dataset(settings["dataset_dir"]), dataset)
     named_arm, named_seed = _arm_and_seed(model.resolve().name, settings)
     origin = {
         "model": str(model.resolve()),
@@ -90,7 +95,7 @@ def evaluate(
         print(f"{out}: already there, from the same weights and data.")
         return read_results(out)
 
-    if split == "test":
+    if split in ("test", "all"):
         _log_test_reading(origin, dataset.folder, out)
     grid = dataset.size, dataset.affine
     masks = segment_dataset(network, cases, settings.get("precision", "fp32"), BATCH_SIZE, grid)

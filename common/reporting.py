@@ -14,6 +14,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .report.examples import examples, segmentation_examples
+from .report.external import external
 from .report.figures import BADGE
 from .report.folder import Section, StudyFolder
 from .report.sets import fidelity, intensities, masks
@@ -35,6 +36,7 @@ PARTS: tuple[tuple[str, str, Callable[[StudyFolder, Section], None]], ...] = (
     ("losses", "Training curves", losses),
     ("segmentations", "Segmentation examples", segmentation_examples),
     ("scores", "Scores on the test split", scores),
+    ("external", "Test sets from elsewhere", external),
     ("provenance", "Provenance", provenance),
 )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .study_parts import (
+    externals,
     gan_of,
     gans,
     in_order,
@@ -26,7 +27,7 @@ from .study_parts import (
 
 __all__ = ["ARM_WORDS", "KINDS", "Stage", "stages"]
 
-KINDS = ("data", "gan", "masks", "translator", "images", "segmenter", "score")
+KINDS = ("data", "gan", "masks", "translator", "images", "segmenter", "score", "external")
 ARM_WORDS = ("title", "synthetic", "pretrained", "protocol")  # of an arm; its other keys are knobs of stroke_unet
 
 
@@ -67,7 +68,8 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
     masks = mask_sets(study)
     drawing = [name for name in gans(study) if any(gan_of(choice) == name for choice in masks.values())]
     return [
-        _data_stage(study, folder),
+        _data_stage("data", study["data"], folder / "data"),
+        *(_data_stage(f"data {name}", choice, folder / "external" / name) for name, choice in externals(study).items()),
         *(_segmenter_stage(study, folder, *run) for run in early),
         *(_gan_stage(study, folder, name) for name in drawing),
         *(_masks_stage(study, folder, name) for name in masks),
@@ -75,6 +77,7 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
         *(_images_stage(study, folder, name) for name in sets),
         *(_segmenter_stage(study, folder, *run) for run in arms if run not in early),
         *(_evaluate_stage(folder, *run) for run in arms),
+        *(_external_stage(folder, *run, name) for name in externals(study) for run in arms),
     ]
 
 
@@ -82,26 +85,23 @@ def _run(folder: Path, arm: str, seed: int) -> Path:
     return folder / "runs" / f"{arm}_seed{seed}"
 
 
-def _data_stage(study: dict, folder: Path) -> Stage:
-    settings = study["data"]
-
+def _data_stage(name: str, settings: dict, path: Path) -> Stage:
     def run() -> None:
         if "folder" in settings:
             from .datalists import read_dataset
 
             there = read_dataset(settings["folder"]).folder.resolve()
-            if not (folder / "data").exists():
-                (folder / "data").symlink_to(there, target_is_directory=True)
-            elif (folder / "data").resolve() != there:
-                raise ValueError(
-                    f"{folder}/data is there and is not {there}. Move it, or give the study another --out."
-                )
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(there, target_is_directory=True)
+            elif path.resolve() != there:
+                raise ValueError(f"{path} is there and is not {there}. Move it, or give the study another --out.")
             return
         from .phantom.cohort import make_phantom
 
-        make_phantom(out=folder / "data", workers=len(os.sched_getaffinity(0)), **settings)
+        make_phantom(out=path, workers=len(os.sched_getaffinity(0)), **settings)
 
-    return Stage("data", settings, run, kind="data")
+    return Stage(name, settings, run, kind="data")
 
 
 def _gan_stage(study: dict, folder: Path, name: str) -> Stage:
@@ -233,3 +233,16 @@ def _evaluate_stage(folder: Path, arm: str, seed: int) -> Stage:
         evaluate(**settings)
 
     return Stage(f"score {arm} seed {seed}", settings, run, (_train_name(arm, seed),), "score")
+
+
+def _external_stage(folder: Path, arm: str, seed: int, name: str) -> Stage:
+    scored = _evaluate_stage(folder, arm, seed)
+    out = folder / "results" / "external" / name / f"{arm}_seed{seed}.csv"
+    settings = scored.settings | {"data": str(folder / "external" / name), "out": str(out), "split": "all"}
+
+    def run() -> None:
+        from .evaluation import evaluate
+
+        evaluate(**settings)
+
+    return Stage(f"{scored.name} on {name}", settings, run, (*scored.needs, f"data {name}"), "external")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from .datalists import read_dataset
+from .external import refuse_common_cases
 from .honest_arms import PROTOCOLS
 from .study import ARM_WORDS, stages
 from .study_cases import Cases, cases_of
 from .study_needs import BUNDLES, knobs, needs_of
-from .study_parts import gans, mask_sets, synthetic_sets, translators
+from .study_parts import externals, gans, mask_sets, synthetic_sets, translators
 
 __all__ = ["refuse_impossible"]
 
@@ -35,7 +38,7 @@ def refuse_impossible(study: dict, folder: str | Path, room: bool = True) -> Non
     """
     todo = stages(study, folder)
     cases = cases_of(study["data"])
-    problems = [*_names(study), *_contradictions(study), *_data(study, cases)]
+    problems = [*_names(study), *_contradictions(study), *_data(study, cases), *_externals(study, cases)]
     if not problems and room:
         problems += _room(sum(needs_of(study, stage, cases, None).gb for stage in todo), Path(folder))
     if problems:
@@ -124,6 +127,23 @@ def _data(study: dict, cases: Cases) -> Iterator[str]:
     for name, part in translators(study).items():
         if part["settings"].get("stroke_share") not in (None, 1, 1.0) and not cases.normal:
             yield f"translator {name!r} draws normal cases as well (stroke_share), but there is no normal cohort."
+
+
+def _externals(study: dict, cases: Cases) -> Iterator[str]:
+    """Test sets from elsewhere that runs of this study cannot be scored on, or not fairly."""
+    for name, choice in externals(study).items():
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            yield f"external test set {name!r}: expected letters, digits, _ and - in its name."
+        try:
+            found = cases_of(choice)
+            if found.size != cases.size:
+                yield f"external test set {name!r} lies on a grid of {found.size}, the study's data on {cases.size}."
+            if not sum(found.positive.values()):
+                yield f"external test set {name!r} has no case with a lesion."
+            if "folder" in choice and "folder" in study["data"]:
+                refuse_common_cases(read_dataset(study["data"]["folder"]), read_dataset(choice["folder"]))
+        except (ValueError, FileNotFoundError) as error:
+            yield f"external test set {name!r}: {error}"
 
 
 def _room(gb: float, folder: Path) -> list[str]:

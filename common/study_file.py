@@ -20,6 +20,7 @@ def load_study(
     real_data: str | None = None,
     data: str | None = None,
     library: str | None = None,
+    external: dict[str, str] | None = None,
 ) -> dict:
     """Read a study.
 
@@ -31,6 +32,7 @@ def load_study(
             default phantom's anatomy and lesions, and train the lesion GAN.
         data: an existing data set, in the place of the study's.
         library: lesion masks (NPZ file or folder) that "library" stands for; that of `real_data` by default.
+        external: {name: folder} of further data sets to test on, beside those that the study names.
 
     Raises:
         FileNotFoundError, ValueError: no such study, scale or data; a study that needs real data and gets none.
@@ -55,6 +57,8 @@ def load_study(
         raise ValueError(f"{path}: lacks {', '.join(lacking)}; see scripts/studies/demo.json for a short study.")
     if data:
         study["data"] = {"folder": str(data)}
+    if external:
+        study["external"] = study.get("external", {}) | {name: {"folder": str(at)} for name, at in external.items()}
     if study.pop("needs_real_data", False) and not real_data:
         raise ValueError(
             f"{path} needs real brains and lesion masks: set REAL_DATA=DIR (README.md, 'Real brains and masks')."

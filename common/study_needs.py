@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .datalists import SPLITS
 from .study import ARM_WORDS, Stage
-from .study_cases import Cases
-from .study_parts import gans, mask_sets, synthetic_sets
+from .study_cases import Cases, cases_of
+from .study_parts import externals, gans, mask_sets, synthetic_sets
 
 __all__ = ["STEP_SECONDS", "Need", "knob", "knobs", "needs_of", "part_of", "set_size"]
 
@@ -56,8 +57,10 @@ def needs_of(study: dict, stage: Stage, cases: Cases, device: str | None) -> Nee
     scale = voxels / BENCHMARK_VOXELS
     if stage.kind in ("gan", "translator", "segmenter"):
         return _training(study, stage, cases, device)
+    if stage.kind == "external" or (stage.kind == "data" and stage.name != "data"):
+        cases = cases_of(externals(study)[stage.name.split()[-1]])
     if stage.kind == "data":
-        if "folder" in study["data"]:
+        if "folder" in stage.settings:
             return Need(1.0, 0.0)
         count = sum(cases.positive.values()) + sum(cases.negative.values()) + cases.normal
     elif stage.kind == "images":
@@ -66,7 +69,8 @@ def needs_of(study: dict, stage: Stage, cases: Cases, device: str | None) -> Nee
         count = mask_sets(study)[stage.name.removeprefix("draw ")]["count"]
         return Need(SECONDS_PER_CASE["masks"] * scale * count, 4e-6 * scale * count)
     else:
-        count = cases.positive["test"] + cases.negative["test"]
+        splits = SPLITS if stage.kind == "external" else ("test",)
+        count = sum(cases.positive[split] + cases.negative[split] for split in splits)
         return Need(SECONDS_PER_CASE["score"] * scale * count, 1e-4)
     gb = count * (GB_PER_CASE * scale + BYTES_PER_VOXEL * 2 * voxels / 1e9)
     return Need(SECONDS_PER_CASE[stage.kind] * scale * count, gb)

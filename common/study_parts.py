@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "gan_of", "gans", "in_order", "mask_sets", "method_of", "refuse_unknown_names", "segmenter_of", "synthetic_sets",
-    "translators",
+    "externals", "gan_of", "gans", "in_order", "mask_sets", "method_of", "refuse_unknown_names", "segmenter_of",
+    "synthetic_sets", "translators",
 ]  # fmt: skip
 
 
@@ -36,6 +36,11 @@ def gans(study: dict) -> dict[str, dict]:
 def gan_of(choice: dict) -> str | None:
     """The GAN of the study that draws a mask set; None where a `model` does."""
     return None if "model" in choice else choice.get("gan", "lesion_wgan")
+
+
+def externals(study: dict) -> dict[str, dict]:
+    """{name: "folder" of an existing data set, or settings of a phantom} of the external test sets."""
+    return study.get("external", {})
 
 
 def segmenter_of(study: dict, translator: str) -> str | None:

@@ -23,7 +23,7 @@ from common.study_file import begin, load_study, read_study
 
 def plan(
     study: str, out: str, scale: str | None = None, data: str | None = None, library: str | None = None,
-    device: str = "A100", settings: bool = False,
+    external: dict | None = None, device: str = "A100", settings: bool = False,
 ) -> None:  # fmt: skip
     """Check a study and print its runs, their order, what they share, and an estimate of time and disk; nothing is run.
 
@@ -33,10 +33,11 @@ def plan(
         scale: one of the study's "scales".
         data: an existing data set, in the place of the study's.
         library: lesion masks (NPZ file or folder) that "library" in the study stands for.
+        external: further data sets to test on, such as {isles15:isles15_data}.
         device: A100, RTX 4090, RTX 3090, V100 or T4, for which the time of trainings is predicted.
         settings: print the settings of each stage as well.
     """
-    definition = load_study(study, scale, os.environ.get("REAL_DATA"), data, library)
+    definition = load_study(study, scale, os.environ.get("REAL_DATA"), data, library, external)
     from common.study_plan import describe_plan
 
     refuse_impossible(definition, out, room=False)
@@ -46,7 +47,7 @@ def plan(
 
 def run(
     study: str, out: str, scale: str | None = None, cores: int = 1, profile: str | None = None,
-    data: str | None = None, library: str | None = None,
+    data: str | None = None, library: str | None = None, external: dict | None = None,
 ) -> None:  # fmt: skip
     """Run what is not finished yet, then draw the report. Stop it at any time; the same command goes on.
 
@@ -60,10 +61,11 @@ def run(
         profile: where stages run instead: a folder of scripts/profiles such as slurm, or a path.
         data: an existing data set, in the place of the study's.
         library: lesion masks (NPZ file or folder) that "library" in the study stands for.
+        external: further data sets to test on, such as {isles15:isles15_data}.
     """
     if cores < 1:
         raise ValueError(f"--cores {cores}: expected a number of processes, at least 1.")
-    definition = load_study(study, scale, os.environ.get("REAL_DATA"), data, library)
+    definition = load_study(study, scale, os.environ.get("REAL_DATA"), data, library, external)
     todo = stages(definition, out)
     refuse_impossible(definition, out)
     begin(definition, out)

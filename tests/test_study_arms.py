@@ -9,6 +9,7 @@ import pytest
 from common.bundles import read_settings
 from common.datalists import read_dataset
 from common.leaks import origins_of
+from common.reporting import write_report
 from common.stage_state import run_stage
 from common.study import stages
 from common.study_checks import refuse_impossible
@@ -29,10 +30,15 @@ ARMS = {
 
 
 @pytest.fixture(scope="module")
-def study(dataset, tmp_path_factory):
+def study(dataset, make_dataset, tmp_path_factory):
     """Folder of a study, all stages of which have been run in this process."""
     folder = tmp_path_factory.mktemp("arms")
     own = shutil.copytree(dataset, folder / "own")  # readings of test cases are logged in it
+    elsewhere = make_dataset(folder / "elsewhere", seed=5).folder
+    for path in (elsewhere / "sidecars").glob("*.json"):
+        content = json.loads(path.read_text())
+        content |= {key: f"elsewhere-{content[key]}" for key in ("source_brain", "source_mask") if content[key]}
+        path.write_text(json.dumps(content))
     translator = {**ONCE, "filters": 4, "depth": 3, "draws_per_epoch": 2, "batch_size": 2}
     gan = {**ONCE, "channels": [8, 8], "critic_filters": 4, "val_masks": 8, "draws_per_epoch": 12, "batch_size": 2}
     content = {
@@ -52,7 +58,7 @@ def study(dataset, tmp_path_factory):
         "arms": ARMS,
     }  # fmt: skip
     (folder / "arms.json").write_text(json.dumps(content))
-    definition = load_study(folder / "arms.json")
+    definition = load_study(folder / "arms.json", external={"elsewhere": str(elsewhere)})
     refuse_impossible(definition, folder / "out")
     begin(definition, folder / "out")
     for stage in stages(definition, folder / "out"):
@@ -68,6 +74,18 @@ def settings(study, run):
 def test_every_arm_is_scored_on_the_same_cases(study):
     scored = {arm: pd.read_csv(study / f"results/{arm}_seed1.csv") for arm in ARMS}
     assert {tuple(rows["subject"]) for rows in scored.values()} == {tuple(scored["clinical"]["subject"])}
+
+
+@pytest.mark.slow
+def test_every_arm_is_scored_on_all_stroke_cases_of_a_set_from_elsewhere(study):
+    expected = {case.subject for case in read_dataset(study / "external/elsewhere").cases if case.cohort == "stroke"}
+    for arm in ARMS:
+        assert set(pd.read_csv(study / f"results/external/elsewhere/{arm}_seed1.csv")["subject"]) == expected
+    write_report(study)
+    summary = json.loads((study / "report/summary.json").read_text())
+    assert set(summary["external"]["elsewhere"]) == set(ARMS)
+    assert summary["external"]["elsewhere"]["few"]["difference"]["n_seeds"] == 1
+    assert (study / "report/figures/external_elsewhere.png").is_file()
 
 
 @pytest.mark.slow

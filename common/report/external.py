@@ -1,0 +1,90 @@
+"""How the arms do on test sets from elsewhere (paper, Fig. 10)."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..datalists import read_dataset
+from ..results import read_results
+from ..statistics import paired_difference
+from .folder import Section, StudyFolder, Table
+
+__all__ = ["external"]
+
+PERCENT = 100
+
+
+def external(study: StudyFolder, section: Section) -> None:
+    """A box and a table row per arm and external test set; the difference to the baseline on the same cases."""
+    names = study.settings.get("external", {})
+    if not names:
+        section.notes.append("This study names no external test set (`--external`, docs/studies.md).")
+        return
+    for name in names:
+        frame = _results(study, name, section)
+        if frame is None:
+            continue
+        simulated = read_dataset(study.path / "external" / name).simulated
+        kind = "simulated" if simulated else "not simulated"
+        lesions = frame[frame["lesion_ml"] > 0]
+        arms = [arm for arm in study.titles if arm in set(lesions["arm"])]
+        section.tables.append(_table(study, name, kind, lesions, arms, section.numbers.setdefault(name, {})))
+        study.draw(
+            section,
+            _boxes(study, lesions, arms),
+            f"external_{name}",
+            f"{name} ({kind}): Dice of each arm",
+            "All lesion cases of a data set that nothing in the study has learned from, each case's seeds averaged. "
+            "Boxes as the paper draws them: mean (line), one standard deviation (box), extremes (whiskers).",
+        )
+
+
+def _results(study: StudyFolder, name: str, section: Section) -> pd.DataFrame | None:
+    files = {
+        run: study.path / "results" / "external" / name / f"{run[0]}_seed{run[1]}.csv" for run in study.expected_runs
+    }
+    section.missing += [
+        f"score of {arm}, seed {seed} on {name}" for (arm, seed), file in files.items() if not file.is_file()
+    ]
+    there = [file for file in files.values() if file.is_file()]
+    return read_results(there) if there else None
+
+
+def _table(study: StudyFolder, name: str, kind: str, lesions: pd.DataFrame, arms: list[str], numbers: dict) -> Table:
+    rows = []
+    for arm in arms:
+        per_case = lesions[lesions["arm"] == arm].groupby("subject")["dice"].mean()
+        numbers[arm] = {"dice": float(per_case.mean()), "sd": float(per_case.std()), "n_cases": len(per_case)}
+        difference = "–"
+        if arm != study.baseline and study.baseline in arms:
+            shared = set(lesions.loc[lesions["arm"] == arm, "seed"]) & set(
+                lesions.loc[lesions["arm"] == study.baseline, "seed"]
+            )
+            found = paired_difference(lesions[lesions["seed"].isin(shared)], arm, study.baseline)
+            numbers[arm]["difference"] = {key: found[key] for key in ("mean", "low", "high", "n_seeds")}
+            mean, low, high = (PERCENT * found[key] for key in ("mean", "low", "high"))
+            difference = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+        spread = f"{PERCENT * per_case.mean():.1f} ± {PERCENT * per_case.std():.1f}"
+        rows.append([study.titles[arm], str(len(per_case)), spread, difference])
+    columns = ["arm", "cases", "Dice (%)", f"difference to {study.titles[study.baseline]} [95 %]"]
+    return Table(f"External test set {name} ({kind})", columns, rows, "Exploratory: not the comparison of the study.")
+
+
+def _boxes(study: StudyFolder, lesions: pd.DataFrame, arms: list[str]) -> Figure:
+    figure = Figure(figsize=(7, 0.5 + 0.5 * len(arms)), layout="constrained")
+    ax = figure.subplots()
+    for position, arm in enumerate(arms):
+        dice = PERCENT * lesions[lesions["arm"] == arm].groupby("subject")["dice"].mean()
+        mean, sd = dice.mean(), dice.std() if len(dice) > 1 else 0.0
+        box = {"med": mean, "q1": mean - sd, "q3": mean + sd, "whislo": dice.min(), "whishi": dice.max()}
+        drawn = ax.bxp(
+            [box], positions=[position], widths=0.55, orientation="horizontal", showfliers=False, patch_artist=True,
+            medianprops={"color": "black"},
+        )  # fmt: skip
+        drawn["boxes"][0].set(facecolor=study.colours[arm], alpha=0.75)
+    ax.set_yticks(range(len(arms)), [study.titles[arm] for arm in arms])
+    ax.invert_yaxis()
+    ax.set(xlabel="Dice (%)", xlim=(-2, 102))
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
