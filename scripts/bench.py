@@ -13,7 +13,7 @@ from common.command_line import run_command
 
 NAMES = (
     "segmenter", "translator", "lesion_gan", "scores", "loading", "start", "memory", "scaling", "precision", "profile",
-    "importing",
+    "importing", "scanner",
 )  # fmt: skip
 
 
@@ -21,8 +21,8 @@ def main(name: str | None = None, folder: str = "bench", docs: bool = False) -> 
     """Run one benchmark, or all of them; print and keep its tables.
 
     Args:
-        name: segmenter, translator, lesion_gan, scores, loading, start, memory, scaling, precision, profile or
-            importing; None runs all.
+        name: segmenter, translator, lesion_gan, scores, loading, start, memory, scaling, precision, profile,
+            importing or scanner; None runs all.
         folder: gets NAME.json and what the benchmarks work on, which the next run uses again.
         docs: put the tables into docs/performance.md as well.
     """

@@ -19,7 +19,7 @@ from ..preprocessing.registration import dice_overlap, resample
 from ..preprocessing.to_mni import register_dwi
 from .harness import Table, timed
 
-__all__ = ["benchmark"]
+__all__ = ["SCANNER_SHAPE", "SCANNER_VOXEL", "benchmark", "turned"]
 
 ANGLES = ((0, 0, 0), (15, 3, -4), (-18, -5, 6), (8, 2, 10), (25, 10, 10))  # degrees about x, y, z
 SCANNER_SHAPE, SCANNER_VOXEL = (192, 192, 24), (1.25, 1.25, 6.0)
@@ -78,7 +78,7 @@ def _registration() -> Table:
     rng, rows = np.random.default_rng(0), []
     for angles in ANGLES:
         for bright in (False, True):
-            truth = _turn(angles)
+            truth = turned(angles)
             affine = np.diag([-SCANNER_VOXEL[0], *SCANNER_VOXEL[1:], 1.0])
             affine[:3, 3] = (132, -158, -47)
             image = np.where(lesion & bright, 2 * brain, brain)
@@ -98,7 +98,7 @@ def _registration() -> Table:
     return Table("Affine registration of the MNI brain, turned, in slices of 6 mm with noise (simulated)", rows, kept)
 
 
-def _turn(angles: tuple[float, float, float]) -> np.ndarray:
+def turned(angles: tuple[float, float, float]) -> np.ndarray:
     """(4, 4) from mm of MNI to mm of a scanner: turned, 3 % larger, and shifted."""
     matrix = np.eye(3)
     for axis, angle in enumerate(np.deg2rad(angles)):
