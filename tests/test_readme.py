@@ -24,6 +24,7 @@ FUNCTIONS = {
     "synthesize": COMMANDS,
     "bench": {"": "bench.main"},
     "package": {name: f"package.{name}" for name in ("release", "verify", "export")},
+    "label": {name: f"label.{name}" for name in ("app", "serve")},
     "evaluate": {"": "evaluate.main"},
     "study": {
         "plan": "study.plan",

@@ -64,7 +64,7 @@ def release_bundle(name: str, model: str | Path, out: str | Path, results: str |
     (building / "configs").mkdir()
     for file, text in texts.items():
         content = json.loads(rewrite_config(text))
-        if file in ("train.json", "inference.json"):
+        if file in ("train.json", "inference.json", "served.json"):
             content |= {key: value for key, value in knobs.items() if key in content and content[key] != SIZE_OF_DATA}
         if file == "inference.json":
             content["run_dir"] = "$@bundle_root + '/models'"
