@@ -16,6 +16,7 @@ import torch
 from fastapi import HTTPException
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
@@ -47,7 +48,9 @@ class StrokeApp(MONAILabelApp):
         """As MONAI Label's, but bad input is answered with what is wrong with it instead of "Internal Server Error"."""
         try:
             return super().infer(request, datastore)
-        except (ValueError, RuntimeError, OSError) as error:
+        except MONAILabelException:
+            raise
+        except Exception as error:
             logger.exception("inference failed")
             raise HTTPException(422, _cause(error)) from error
 
@@ -56,7 +59,9 @@ def _answering(bundle: Path, conf) -> BundleInferTask:
     outputs = json.loads((bundle / "configs" / "metadata.json").read_text())["network_data_format"]["outputs"]
     if outputs["pred"]["format"] == "segmentation":
         return BundleInferTask(str(bundle), conf, load_strict=True)
-    return Translation(str(bundle), conf, load_strict=True, type=InferType.OTHERS, add_post_restore=False)
+    return Translation(
+        str(bundle), conf, load_strict=True, type=InferType.OTHERS, add_post_restore=False, extend_load_image=False
+    )
 
 
 def _cause(error: BaseException) -> str:
@@ -67,14 +72,14 @@ def _cause(error: BaseException) -> str:
 
 
 class Translation(BundleInferTask):
-    """A label map (ids 0 to 28, the lesion painted in) in, a DWI in [-1, 1] on its voxels out."""
+    """A label map (ids 0 to 28, the lesion painted in) in, a DWI in [-1, 1] on its voxels out, the background -1."""
 
     def pre_transforms(self, data=None):
         read = self.bundle_config.get_parsed_content
         return [LabelMapOnGrid(read("size"), read("num_labels")), *super().pre_transforms(data)]
 
     def post_transforms(self, data=None):
-        return [*super().post_transforms(data), _without_channel]
+        return [*super().post_transforms(data), _as_volume]
 
 
 class LabelMapOnGrid:
@@ -89,20 +94,25 @@ class LabelMapOnGrid:
         self.size, self.num_labels = tuple(size), num_labels
 
     def __call__(self, data):
-        label_map = nibabel.load(data["image"])
-        if label_map.shape != self.size:
+        file = nibabel.load(data["image"])
+        label_map, axes = np.asanyarray(file.dataobj), "".join(nibabel.aff2axcodes(file.affine))
+        if label_map.shape != self.size or axes != "RAS":
             raise ValueError(
-                f"expected a label map of {self.size} voxels, on which the translator was trained; found "
-                f"{label_map.shape}. `python -m scripts.data` brings cases onto that grid."
+                f"expected a label map of {self.size} voxels in RAS, as in training; found {label_map.shape} in "
+                f"{axes}. `python -m scripts.data` brings cases onto that grid."
             )
-        ids = np.unique(label_map.dataobj)
-        if not np.isin(ids, np.arange(self.num_labels)).all():
-            raise ValueError(f"expected a label map with whole ids from 0 to {self.num_labels - 1}; found {ids[:9]}.")
-        return {**data, "anatomy": data["image"], "pred_meta_dict": {"affine": label_map.affine}}
+        if not np.isin(label_map, np.arange(self.num_labels)).all():
+            raise ValueError(
+                f"expected whole ids from 0 to {self.num_labels - 1}; found values from {label_map.min()} to "
+                f"{label_map.max()}. A translator is sent a label map, not an image."
+            )
+        given = {"anatomy": data["image"], "background": label_map == 0, "pred_meta_dict": {"affine": file.affine}}
+        return {**data, **given}
 
 
-def _without_channel(data):
-    return {**data, "pred": torch.as_tensor(data["pred"])[0].cpu().numpy()}
+def _as_volume(data):
+    volume = torch.as_tensor(data["pred"])[0].cpu().numpy()
+    return {**data, "pred": np.where(data["background"], np.float32(-1), volume)}
 
 
 class Training(BundleTrainTask):
