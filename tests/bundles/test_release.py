@@ -27,7 +27,7 @@ def test_a_release_does_all_by_itself(dist, bundle_data, bundle):
     found = verify_release(dist / bundle, data=bundle_data)
 
     assert {check: wrong for check, wrong in found.items() if wrong} == {}
-    assert len(found) == 9
+    assert len(found) == 10
 
 
 def test_two_releases_load_side_by_side_and_a_stranger_can_train_one_on(dist, bundle_data, tmp_path):
@@ -80,6 +80,11 @@ def test_a_release_that_was_tampered_with_is_found_out(dist, tmp_path):
             "scripts/common/networks/unet3d.py",
             lambda path: path.write_text("import common\n"),
             "every_target_is_there",
+        ),
+        (
+            "scripts/common/labels.py",
+            lambda path: path.write_text("import nilearn\n" + path.read_text()),
+            "packages_are_named",
         ),
     ):
         copy = tmp_path / check / "stroke_unet"
