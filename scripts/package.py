@@ -54,7 +54,7 @@ def publish(
     Args:
         name: released bundle.
         dist: folder that `release` wrote it to.
-        out: folder to make: models/NAME and PULL_REQUEST.md.
+        out: folder to make: models/NAME, ci/unit_tests/test_NAME.py and PULL_REQUEST.md.
         hub: repository OWNER/NAME at Hugging Face; weights over 25 MB are downloaded from there.
         dry_run: list what would be uploaded; --dry_run False uploads it.
         schema: MONAI's meta_schema_20240725.json, or the environment's META_SCHEMA; without it that check is left out.

@@ -15,6 +15,7 @@ from .verify import verify_release
 __all__ = ["publish_folder", "upload"]
 
 REPO = re.compile(r"[\w.-]+/[\w.-]+")
+ZOO_TEST = Path(__file__).with_name("zoo_test.py")
 LATEST = "latest_version"  # what `monai.bundle download` takes if no version is asked for
 REQUEST = """# {title}, version {version}
 
@@ -33,7 +34,9 @@ Checked in a process with nothing but the bundle:
 def publish_folder(
     name: str, dist: str | Path, out: str | Path, hub: str | None = None, schema: str | Path | None = None
 ) -> Path:
-    """Write what a pull request to the model zoo adds: OUT/models/NAME, and OUT/PULL_REQUEST.md for its text.
+    """Write what a pull request to the model zoo adds: OUT/models/NAME, its unit test, and its text.
+
+    The test is OUT/ci/unit_tests/test_NAME.py, the text OUT/PULL_REQUEST.md.
 
     Args:
         name: of a released bundle.
@@ -71,6 +74,9 @@ def publish_folder(
         listed.write_text(listed.read_text().replace('url: ""', f'url: "{url}"'))
         (target / "models" / "model.pt").unlink()
         weights = url
+    tests = building / "ci" / "unit_tests"
+    tests.mkdir(parents=True)
+    (tests / f"test_{name}.py").write_text(ZOO_TEST.read_text().replace("BUNDLE_NAME", name))
     measured = metadata.get("performance")
     text = REQUEST.format(
         name=name, title=metadata["name"], version=metadata["version"], description=metadata["description"],

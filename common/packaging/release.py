@@ -60,7 +60,8 @@ def release_bundle(name: str, model: str | Path, out: str | Path, results: str |
     # 1. Configs with the knobs that make the network, and the code that they name. How it was trained is provenance.
     texts = {path.name: path.read_text() for path in sorted((source / "configs").glob("*.json"))}
     given = json.loads(texts["inference.json"])
-    knobs = {key: value for key, value in run["settings"].items() if key in given and key != "dataset_dir"}
+    plain = {key for key, value in given.items() if not isinstance(value, dict)} - {"dataset_dir"}
+    knobs = {key: value for key, value in run["settings"].items() if key in plain}  # "dataset", a hash there, is none
     vendor(needed_modules(texts.values()), building / "scripts" / "common")
     (building / "configs").mkdir()
     for file, text in texts.items():

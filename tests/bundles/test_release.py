@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -70,6 +71,13 @@ with torch.no_grad():
     )
     succeeded(done)
     assert (tmp_path / "tuned" / "model.pt").is_file()
+
+
+def test_what_a_run_was_trained_with_does_not_take_the_place_of_a_config_s_parts(dist):
+    """A run's settings hold the hash of its data as "dataset", which in inference.json is the data set itself."""
+    for bundle in BUNDLES:
+        given = json.loads((dist / bundle / "configs/inference.json").read_text())
+        assert isinstance(given["dataset"], dict), bundle
 
 
 def test_a_release_that_was_tampered_with_is_found_out(dist, tmp_path):

@@ -47,6 +47,7 @@ def test_small_weights_stay_in_the_pull_request(dist, checks, tmp_path):
 
     assert (out / "models/unet/models/model.pt").read_bytes() == b"weights"
     assert not list(out.rglob("__pycache__"))
+    assert 'NAME = "unet"' in (out / "ci/unit_tests/test_unet.py").read_text()
     text = (out / "PULL_REQUEST.md").read_text()
     assert "U-Net, version 0.3.0" in text
     assert '{"dice": 0.5}' in text
@@ -96,6 +97,22 @@ def test_a_release_tells_no_path_of_a_machine():
         "settings": {"dataset_dir": "isles", "epochs": 3, "files": ["runs/gan", "gan"]},
         "command": "train --config_file ['bundles/unet/configs/train.json'] --output_dir unet --rate 1e-4",
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bundle", ["stroke_unet", "lesion_wgan", "spade_itm"])
+def test_the_unit_test_of_a_pull_request_trains_and_infers_where_there_is_nothing_else(
+    bundle_runs, checks, tmp_path, bundle
+):
+    release_bundle(bundle, bundle_runs[bundle], tmp_path / "dist")
+    zoo = publish_folder(bundle, tmp_path / "dist", tmp_path / "zoo")
+
+    command = [sys.executable, "-P", f"ci/unit_tests/test_{bundle}.py"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=zoo, timeout=300)
+
+    assert done.returncode == 0, done.stderr
+    assert "Ran 1 test" in done.stderr
 
 
 @pytest.mark.slow
