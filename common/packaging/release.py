@@ -20,6 +20,7 @@ __all__ = ["release_bundle"]
 
 ABSOLUTE_PATH = re.compile(r"(?<![\w./:-])/(?:[^/\s'\"]+/)*([^/\s'\"]+)/?")
 LARGEST_IN_GIT = 25 * 2**20
+NO_KNOBS = ("dataset_dir", "dataset")  # the settings' "dataset" is a hash, that of inference.json the data set itself
 SIZE_OF_DATA = {"_target_": "scripts.common.datalists.size_of", "dataset_dir": "@dataset_dir"}
 
 
@@ -60,8 +61,7 @@ def release_bundle(name: str, model: str | Path, out: str | Path, results: str |
     # 1. Configs with the knobs that make the network, and the code that they name. How it was trained is provenance.
     texts = {path.name: path.read_text() for path in sorted((source / "configs").glob("*.json"))}
     given = json.loads(texts["inference.json"])
-    plain = {key for key, value in given.items() if not isinstance(value, dict)} - {"dataset_dir"}
-    knobs = {key: value for key, value in run["settings"].items() if key in plain}  # "dataset", a hash there, is none
+    knobs = {key: value for key, value in run["settings"].items() if key in given and key not in NO_KNOBS}
     vendor(needed_modules(texts.values()), building / "scripts" / "common")
     (building / "configs").mkdir()
     for file, text in texts.items():
