@@ -13,19 +13,12 @@ from .bundles import load_network, read_settings, sha256
 from .datalists import Case, Dataset, fingerprint, read_dataset, write_dataset
 from .grids import read_volume, write_volume
 from .labels import LABELS, LESION, fitted
+from .metrics import structure_dice
 from .prediction import read_image, segment_anatomy
 from .preprocessing.atlas import atlas_labels
 from .resumable import write_json
 
-__all__ = ["describe_scores", "label_anatomies", "score_anatomies", "structure_dice"]
-
-
-def structure_dice(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Dice of each structure, ids 1 to 27 of label maps (H, W, D), as (27,); NaN where the truth lacks it."""
-    found, truth = np.asarray(found, int).ravel(), np.asarray(truth, int).ravel()
-    sizes = [np.bincount(ids, minlength=LESION)[1:LESION] for ids in (found, truth, truth[found == truth])]
-    with np.errstate(invalid="ignore"):
-        return np.where(sizes[1] > 0, 2 * sizes[2] / (sizes[0] + sizes[1]), np.nan)
+__all__ = ["describe_scores", "label_anatomies", "score_anatomies"]
 
 
 def label_anatomies(data: str, run: str) -> int:

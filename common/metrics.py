@@ -6,7 +6,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-__all__ = ["METRICS", "DISTANCES", "case_metrics", "surface_distances"]
+from .labels import LESION
+
+__all__ = ["METRICS", "DISTANCES", "case_metrics", "structure_dice", "surface_distances"]
 
 DISTANCES = ("hd_paper", "hd_max", "hd95", "assd")
 METRICS = (
@@ -79,6 +81,14 @@ def case_metrics(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float
         scores["hd95"] = float(np.percentile(both, 95))
         scores["assd"] = float(both.mean())
     return scores
+
+
+def structure_dice(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Dice of each structure, ids 1 to 27 of label maps (H, W, D), as (27,); NaN where the truth lacks it."""
+    found, truth = np.asarray(found, int).ravel(), np.asarray(truth, int).ravel()
+    sizes = [np.bincount(ids, minlength=LESION)[1:LESION] for ids in (found, truth, truth[found == truth])]
+    with np.errstate(invalid="ignore"):
+        return np.where(sizes[1] > 0, 2 * sizes[2] / (sizes[0] + sizes[1]), np.nan)
 
 
 def surface_distances(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float, float]) -> tuple[np.ndarray, ...]:

@@ -15,12 +15,12 @@ from monai.metrics.regression import compute_ssim_and_cs
 from monai.networks.utils import eval_mode
 from monai.utils import convert_to_numpy
 
-from .anatomy import structure_dice
 from .bundles import load_network
 from .datalists import read_dataset
 from .fidelity import ks_distances, lesion_contrast, mask_features, tissue_sd
 from .grids import grid_affine, minimum_lesion_voxels
 from .labels import LESION
+from .metrics import structure_dice
 from .precision import autocast
 from .prediction import segment
 from .synthesis import translate_volume

@@ -2,6 +2,7 @@
 
 python -m scripts.package release stroke_unet --model runs/stroke_unet --out dist
 python -m scripts.package verify dist/stroke_unet
+python -m scripts.package publish stroke_unet --dist dist --out pull_request --hub OWNER/NAME
 python -m scripts.package export --model runs/stroke_unet --out exports/stroke_unet
 """
 
@@ -45,6 +46,28 @@ def verify(bundle: str, schema: str | None = None, data: str | None = None) -> N
     sys.exit(1 if any(found.values()) else 0)
 
 
+def publish(
+    name: str, dist: str, out: str, hub: str | None = None, dry_run: bool = True, schema: str | None = None
+) -> None:
+    """Write what a pull request to the model zoo adds, and upload the bundle to Hugging Face if told so.
+
+    Args:
+        name: released bundle.
+        dist: folder that `release` wrote it to.
+        out: folder to make: models/NAME, ci/unit_tests/test_NAME.py and PULL_REQUEST.md.
+        hub: repository OWNER/NAME at Hugging Face; weights over 25 MB are downloaded from there.
+        dry_run: list what would be uploaded; --dry_run False uploads it.
+        schema: MONAI's meta_schema_20240725.json, or the environment's META_SCHEMA; without it that check is left out.
+    """
+    from common.packaging.publish import publish_folder, upload
+
+    print(publish_folder(name, dist, out, hub, schema))
+    if hub:
+        print("\n".join(upload(name, dist, hub, dry_run)))
+    elif not dry_run:
+        raise ValueError("--dry_run False uploads, but --hub OWNER/NAME does not say where to.")
+
+
 def export(model: str, out: str) -> None:
     """Write TorchScript and ONNX of the segmenter or a translator, if they answer as the original does.
 
@@ -59,4 +82,4 @@ def export(model: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    run_command({"release": release, "verify": verify, "export": export})
+    run_command({"release": release, "verify": verify, "publish": publish, "export": export})

@@ -9,12 +9,13 @@ import torch
 from monai.bundle import ConfigParser
 from torch import nn
 
-from common.anatomy import label_anatomies, score_anatomies, structure_dice
+from common.anatomy import label_anatomies, score_anatomies
 from common.bundles import read_settings, train
 from common.datalists import items, read_dataset
 from common.evaluation import evaluate
 from common.grids import read_volume
 from common.labels import LESION, fitted, mirrored
+from common.metrics import structure_dice
 from common.prediction import segment, segment_anatomy
 
 SMALL = {"channels": [4, 4, 8, 8], "batch_size": 2, "draws_per_epoch": 4, "epochs": 1, "num_workers": 0, "patience": 9}

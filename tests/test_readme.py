@@ -23,7 +23,8 @@ FUNCTIONS = {
     | IMPORTERS,
     "synthesize": COMMANDS,
     "bench": {"": "bench.main"},
-    "package": {name: f"package.{name}" for name in ("release", "verify", "export")},
+    "package": {name: f"package.{name}" for name in ("release", "verify", "publish", "export")},
+    "label": {name: f"label.{name}" for name in ("app", "serve")},
     "evaluate": {"": "evaluate.main"},
     "study": {
         "plan": "study.plan",

@@ -159,6 +159,26 @@ def every_target_is_there(bundle, schema):
         assert hasattr(importlib.import_module(module), attribute), f"{name} is not there"
 
 
+def packages_are_named(bundle, schema):
+    """Whoever installs what the metadata names can import the bundle's code."""
+    import ast
+    from importlib.metadata import packages_distributions
+
+    modules = set()
+    for path in (bundle / "scripts").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add(node.module)
+    metadata = json.loads((bundle / "configs/metadata.json").read_text())
+    named = {"monai", "torch", "numpy"} | {name.lower() for name in metadata["required_packages_version"]}
+    providers = packages_distributions()
+    outside = {module.split(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"scripts"}
+    missing = sorted(name for name in outside if not {one.lower() for one in providers.get(name, [name])} & named)
+    assert not missing, f"imported, but not in required_packages_version: {missing}"
+
+
 def targets(content):
     if isinstance(content, dict):
         for key, value in content.items():
@@ -172,8 +192,8 @@ def targets(content):
 
 
 CHECKS = (
-    files, nothing_of_the_repository, version_and_schema, weights, every_target_is_there, network_and_torchscript,
-    network_in_and_out, properties, processing_from_elsewhere, nothing_of_the_repository,
+    files, nothing_of_the_repository, version_and_schema, weights, packages_are_named, every_target_is_there,
+    network_and_torchscript, network_in_and_out, properties, processing_from_elsewhere, nothing_of_the_repository,
 )  # fmt: skip
 
 

@@ -18,7 +18,9 @@ from .vendor import needed_modules, rewrite_config, vendor
 
 __all__ = ["release_bundle"]
 
+ABSOLUTE_PATH = re.compile(r"(?<![\w./:-])/(?:[^/\s'\"]+/)*([^/\s'\"]+)/?")
 LARGEST_IN_GIT = 25 * 2**20
+NO_KNOBS = ("dataset_dir", "dataset")  # the settings' "dataset" is a hash, that of inference.json the data set itself
 SIZE_OF_DATA = {"_target_": "scripts.common.datalists.size_of", "dataset_dir": "@dataset_dir"}
 
 
@@ -42,7 +44,7 @@ def release_bundle(name: str, model: str | Path, out: str | Path, results: str |
     source = configs_of(name).parent
     if target.exists():
         raise ValueError(f"{target}: is there already and is not overwritten.")
-    run = read_settings(model)
+    run = _without_paths(read_settings(model))
     if run["bundle"] != name:
         raise ValueError(f"{model}: holds a run of {run['bundle']}, not of {name}.")
     metadata = json.loads((source / "configs" / "metadata.json").read_text())
@@ -59,12 +61,12 @@ def release_bundle(name: str, model: str | Path, out: str | Path, results: str |
     # 1. Configs with the knobs that make the network, and the code that they name. How it was trained is provenance.
     texts = {path.name: path.read_text() for path in sorted((source / "configs").glob("*.json"))}
     given = json.loads(texts["inference.json"])
-    knobs = {key: value for key, value in run["settings"].items() if key in given and key != "dataset_dir"}
+    knobs = {key: value for key, value in run["settings"].items() if key in given and key not in NO_KNOBS}
     vendor(needed_modules(texts.values()), building / "scripts" / "common")
     (building / "configs").mkdir()
     for file, text in texts.items():
         content = json.loads(rewrite_config(text))
-        if file in ("train.json", "inference.json"):
+        if file in ("train.json", "inference.json", "served.json"):
             content |= {key: value for key, value in knobs.items() if key in content and content[key] != SIZE_OF_DATA}
         if file == "inference.json":
             content["run_dir"] = "$@bundle_root + '/models'"
@@ -79,7 +81,7 @@ def release_bundle(name: str, model: str | Path, out: str | Path, results: str |
     )
     provenance = {"bundle": name, "version": metadata["version"], "model_sha256": digest, "settings": run["settings"]}
     trained = model / "environment.json"
-    provenance["training"] = json.loads(trained.read_text()) if trained.is_file() else None
+    provenance["training"] = _without_paths(json.loads(trained.read_text())) if trained.is_file() else None
     provenance["release"] = describe_environment()
     provenance["release"].pop("command")
     (building / "configs" / "provenance.json").write_text(json.dumps(provenance, indent=4) + "\n")
@@ -94,6 +96,15 @@ def release_bundle(name: str, model: str | Path, out: str | Path, results: str |
     _copy_docs(source / "docs", building / "docs", name)
     building.replace(target)
     return target
+
+
+def _without_paths(content):
+    """JSON content in which absolute paths, which tell of a machine and its user, are down to their last part."""
+    if isinstance(content, dict):
+        return {key: _without_paths(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_without_paths(value) for value in content]
+    return ABSOLUTE_PATH.sub(r"\1", content) if isinstance(content, str) else content
 
 
 def _refuse_bad_weights(path: Path) -> None:

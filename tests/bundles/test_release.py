@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -27,7 +28,7 @@ def test_a_release_does_all_by_itself(dist, bundle_data, bundle):
     found = verify_release(dist / bundle, data=bundle_data)
 
     assert {check: wrong for check, wrong in found.items() if wrong} == {}
-    assert len(found) == 9
+    assert len(found) == 10
 
 
 def test_two_releases_load_side_by_side_and_a_stranger_can_train_one_on(dist, bundle_data, tmp_path):
@@ -72,6 +73,13 @@ with torch.no_grad():
     assert (tmp_path / "tuned" / "model.pt").is_file()
 
 
+def test_what_a_run_was_trained_with_does_not_take_the_place_of_a_config_s_parts(dist):
+    """A run's settings hold the hash of its data as "dataset", which in inference.json is the data set itself."""
+    for bundle in BUNDLES:
+        given = json.loads((dist / bundle / "configs/inference.json").read_text())
+        assert isinstance(given["dataset"], dict), bundle
+
+
 def test_a_release_that_was_tampered_with_is_found_out(dist, tmp_path):
     for file, change, check in (
         ("models/model.pt", lambda path: path.write_bytes(path.read_bytes() + b"x"), "weights"),
@@ -80,6 +88,11 @@ def test_a_release_that_was_tampered_with_is_found_out(dist, tmp_path):
             "scripts/common/networks/unet3d.py",
             lambda path: path.write_text("import common\n"),
             "every_target_is_there",
+        ),
+        (
+            "scripts/common/labels.py",
+            lambda path: path.write_text("import nilearn\n" + path.read_text()),
+            "packages_are_named",
         ),
     ):
         copy = tmp_path / check / "stroke_unet"
