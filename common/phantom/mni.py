@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nibabel as nib
-import nilearn
 import numpy as np
 from scipy import ndimage
 
@@ -23,8 +22,6 @@ MNI_AFFINE = np.array([[1.0, 0, 0, -98], [0, 1.0, 0, -134], [0, 0, 1.0, -72], [0
 
 SULCAL_THRESHOLDS = (0.40, 0.28, 0.18)
 """CSF probabilities above which the template's blurred sulci count as CSF: a young, a middle-aged and an old brain."""
-
-MAPS = Path(nilearn.__file__).parent / "datasets" / "data"
 
 
 class MniMaps(NamedTuple):
@@ -38,9 +35,20 @@ class MniMaps(NamedTuple):
 
 @cache
 def mni_maps() -> MniMaps:
-    """The template's maps, without the loose bits of neck and orbit that its brain mask holds."""
+    """The template's maps, without the loose bits of neck and orbit that its brain mask holds.
+
+    Raises:
+        ModuleNotFoundError: nilearn is not installed, as where a released bundle runs by itself.
+    """
+    try:
+        import nilearn
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the MNI152 template, which registration needs, comes with nilearn: pip install nilearn"
+        ) from error
+    maps = Path(nilearn.__file__).parent / "datasets" / "data"
     t1, grey, white = (
-        np.asarray(nib.load(MAPS / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz").dataobj)
+        np.asarray(nib.load(maps / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz").dataobj)
         for kind in ("t1", "gm", "wm")
     )
     parts, count = ndimage.label(t1 > 0)

@@ -20,6 +20,8 @@ TRIED = 3  # of them, the nearest, are worked out
 LEVELS = (4, 2, 1)
 GOOD = 0.80
 BRAIN_HEIGHT = 130.0
+MNI_CENTRE = np.array([-0.5, -16.5, 7.5])
+"""`_centre` of the template's brain in mm, so that shifting needs no template."""
 
 
 @cache
@@ -37,9 +39,8 @@ def _template() -> tuple[np.ndarray, np.ndarray]:
 
 def shift_to_mni(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """(4, 4) from mm of MNI to mm of the source that lays the centres of the brains over each other, unturned."""
-    template, template_affine = _template()
     matrix = np.eye(4)
-    matrix[:3, 3] = _centre(brain, affine) - _centre(template > 0, template_affine)
+    matrix[:3, 3] = _centre(brain, affine) - MNI_CENTRE
     return matrix
 
 
@@ -60,8 +61,7 @@ def register_dwi(image: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> np
     template, template_affine = _template()
     picture = _picture(image, brain)
     shift = shift_to_mni(brain, affine)
-    centre = _centre(template > 0, template_affine)
-    starts = [shift @ _pitched(angle, centre) for angle in PITCHES]
+    starts = [shift @ _pitched(angle, MNI_CENTRE) for angle in PITCHES]
     starts.sort(key=lambda start: _mismatch(picture, affine, start))
     found = [register_affine(template, template_affine, picture, affine, start, LEVELS) for start in starts[:TRIED]]
     matrix = min(found, key=lambda one: _mismatch(picture, affine, one))
