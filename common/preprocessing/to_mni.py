@@ -7,7 +7,6 @@ from functools import cache
 import numpy as np
 from scipy import ndimage
 
-from ..phantom.mni import MNI_AFFINE, mni_maps
 from .deformation import Deformation, deform
 from .registration import register_affine, resample
 
@@ -20,11 +19,16 @@ TRIED = 3  # of them, the nearest, are worked out
 LEVELS = (4, 2, 1)
 GOOD = 0.80
 BRAIN_HEIGHT = 130.0
+CENTRE = np.array([-0.5, -16.5, 7.5])  # mm; `_centre` of the template, so that centring a brain needs no template
 
 
 @cache
 def _template() -> tuple[np.ndarray, np.ndarray]:
     """The MNI brain as a DWI would show it, 2 mm, and its affine."""
+    try:
+        from ..phantom.mni import MNI_AFFINE, mni_maps
+    except ImportError as error:
+        raise ValueError("registration needs the MNI152 maps that come with nilearn: pip install nilearn") from error
     maps = mni_maps()
     picture = TISSUE["grey"] * maps.grey + TISSUE["white"] * maps.white + TISSUE["csf"] * maps.csf
     affine = MNI_AFFINE.copy()
@@ -37,9 +41,8 @@ def _template() -> tuple[np.ndarray, np.ndarray]:
 
 def shift_to_mni(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """(4, 4) from mm of MNI to mm of the source that lays the centres of the brains over each other, unturned."""
-    template, template_affine = _template()
     matrix = np.eye(4)
-    matrix[:3, 3] = _centre(brain, affine) - _centre(template > 0, template_affine)
+    matrix[:3, 3] = _centre(brain, affine) - CENTRE
     return matrix
 
 
@@ -60,8 +63,7 @@ def register_dwi(image: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> np
     template, template_affine = _template()
     picture = _picture(image, brain)
     shift = shift_to_mni(brain, affine)
-    centre = _centre(template > 0, template_affine)
-    starts = [shift @ _pitched(angle, centre) for angle in PITCHES]
+    starts = [shift @ _pitched(angle, CENTRE) for angle in PITCHES]
     starts.sort(key=lambda start: _mismatch(picture, affine, start))
     found = [register_affine(template, template_affine, picture, affine, start, LEVELS) for start in starts[:TRIED]]
     matrix = min(found, key=lambda one: _mismatch(picture, affine, one))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from common.preprocessing import to_mni
 from common.preprocessing.registration import dice_overlap, register_affine, resample, similarity_from_points
 
 
@@ -59,3 +60,9 @@ def test_resampling_labels_makes_no_new_ones():
 @pytest.mark.parametrize(("a", "b", "dice"), [([1, 1, 0], [0, 1, 1], 0.5), ([0, 0, 0], [0, 0, 0], 1.0)])
 def test_dice_of_known_masks(a, b, dice):
     assert dice_overlap(np.array(a), np.array(b)) == dice
+
+
+def test_the_centre_that_brains_are_laid_upon_is_that_of_the_template():
+    template, affine = to_mni._template()
+
+    np.testing.assert_allclose(to_mni._centre(template > 0, affine), to_mni.CENTRE, atol=1e-6)
