@@ -126,6 +126,8 @@ class FromScannerd(MapTransform):
 class ToScannerd(MapTransform):
     """Turn a segmenter's logits on the grid into a lesion mask on the voxels of the file that the image came from.
 
+    An empty image has an empty mask, whatever a network makes of it.
+
     Args:
         keys: logits (2, H, W, D); they become masks, uint8 {0, 1}, (1, H', W', D') with the file's shape and affine.
         image_key: the image, as `FromScannerd` made it.
@@ -137,12 +139,13 @@ class ToScannerd(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
         result = dict(data)
-        meta = result[self.image_key].meta
+        image = result[self.image_key]
+        meta, usable = image.meta, bool((image > -1).any())
         grid, matrix, affine = (np.asarray(meta[key], float) for key in ("grid", "scanner_matrix", "original_affine"))
         shape = tuple(int(edge) for edge in meta["spatial_shape"])
         for key in self.key_iterator(result):
             logits = torch.as_tensor(result[key])
-            mask = (logits[1] > logits[0]).cpu().numpy().astype(np.uint8)
+            mask = ((logits[1] > logits[0]) & usable).cpu().numpy().astype(np.uint8)
             if not (np.allclose(matrix, np.eye(4)) and mask.shape == shape and np.allclose(grid, affine)):
                 mask = mask_back(mask, grid, matrix, shape, affine)
             kept = {name: value for name, value in meta.items() if name != "affine"}

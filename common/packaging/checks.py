@@ -22,7 +22,7 @@ FILES = (
     "configs/multi_gpu_train.json", "configs/logging.conf", "configs/provenance.json", "models/model.pt",
     "models/settings.json", "docs/README.md", "docs/data_license.txt", "scripts/__init__.py",
 )  # fmt: skip
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # of the largest value of an answer that is above 1: logits of a trained network reach 10 and more
 DATA = sys.argv[3] if len(sys.argv) > 3 else ""
 
 
@@ -95,9 +95,9 @@ def network_and_torchscript(bundle, schema):
     with torch.no_grad():
         answer = made(batch)
         assert torch.equal(copy.deepcopy(made)(batch), answer), "a copy answers otherwise"
-        scripted = torch.jit.script(made)
-        assert (scripted(batch) - answer).abs().max() < TOLERANCE, "TorchScript answers otherwise"
-        assert (made(batch[:1]) - answer[:1]).abs().max() < TOLERANCE, "an answer depends on the rest of the batch"
+        scripted, bound = torch.jit.script(made), TOLERANCE * max(1.0, float(answer.abs().max()))
+        assert (scripted(batch) - answer).abs().max() < bound, "TorchScript answers otherwise"
+        assert (made(batch[:1]) - answer[:1]).abs().max() < bound, "an answer depends on the rest of the batch"
 
 
 def network_in_and_out(bundle, schema):

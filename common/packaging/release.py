@@ -160,6 +160,9 @@ def _copy_docs(source: Path, target: Path, name: str) -> None:
         shutil.copyfile(picture, target / picture.name)
         text = text.replace(f"({link})", f"({picture.name})")
     text = re.sub(r"\[([^]]+)\]\((?!http)[^)]*\.md[^)]*\)", r"\1", text)  # pages that stay behind
-    text = text.replace(f"bundles/{name}/", "")
+    text = text.replace(f"bundles/{name}/", "").replace("From the root of the repository", "From the bundle's folder")
+    before, heading, commands = text.partition("## MONAI Bundle Commands")
+    commands = re.sub(r"^python -m scripts\..*\n", "", commands, flags=re.MULTILINE)  # of this repository
+    text = before + heading + commands
     (target / "README.md").write_text(text)
     shutil.copyfile(source / "data_license.txt", target / "data_license.txt")

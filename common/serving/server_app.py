@@ -22,6 +22,7 @@ from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 from monailabel.tasks.infer.bundle import BundleInferTask
 from monailabel.tasks.train.bundle import BundleTrainTask
+from scipy import ndimage
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class StrokeApp(MONAILabelApp):
 def _answering(bundle: Path, conf) -> BundleInferTask:
     outputs = json.loads((bundle / "configs" / "metadata.json").read_text())["network_data_format"]["outputs"]
     if outputs["pred"]["format"] == "segmentation":
-        return BundleInferTask(str(bundle), conf, load_strict=True)
+        return Segmentation(str(bundle), conf, load_strict=True)
     return Translation(
         str(bundle), conf, load_strict=True, type=InferType.OTHERS, add_post_restore=False, extend_load_image=False
     )
@@ -69,6 +70,23 @@ def _cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {error}"
+
+
+class Segmentation(BundleInferTask):
+    """A scan in, a mask on its voxels out; the answer's parameters tell volumes, and why a scan was not used."""
+
+    def post_transforms(self, data=None):
+        return [*super().post_transforms(data), _with_table]
+
+
+def _with_table(data):
+    mask = np.asarray(data["pred"]).reshape(np.shape(data["pred"])[-3:])
+    parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    ml = abs(np.linalg.det(np.asarray(data["pred_meta_dict"]["affine"])[:3, :3])) / 1000
+    sizes = np.bincount(parts.ravel())[1:]
+    table = {"volume_ml": round(float(sizes.sum() * ml), 3), "lesions": int(count)}
+    table["largest_ml"] = round(float(sizes.max(initial=0) * ml), 3)
+    return {**data, "result": {**table, "warning": str(data["image"].meta.get("warning", ""))}}
 
 
 class Translation(BundleInferTask):

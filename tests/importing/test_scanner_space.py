@@ -105,6 +105,15 @@ def test_what_is_no_dwi_of_a_head_gives_an_empty_mask_on_its_own_grid_and_a_warn
     assert str(path) in image.meta["warning"]
 
 
+def test_an_image_that_cannot_be_used_has_no_lesion_whatever_the_network_says(tmp_path):
+    path = save(tmp_path / "scan.nii.gz", np.zeros((20, 24, 12)), np.diag([5.0, 5, 6, 1]))
+    with pytest.warns(UserWarning, match="No lesion is looked for"):
+        item = FromScannerd("image", SIZE)({"image": str(path)})
+    item["pred"] = torch.stack([torch.zeros(SIZE), torch.ones(SIZE)])
+
+    assert not ToScannerd("pred")(item)["pred"].any()
+
+
 def test_a_few_voxels_that_are_no_numbers_do_not_matter(tmp_path):
     one = scan()
     one.image[3, 3, 3] = np.nan

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from label_server import label_server
+from scipy.ndimage import affine_transform, center_of_mass
 
 from common.bundles import load_network, train
-from common.grids import read_volume, write_volume
+from common.grids import read_volume, voxel_ml, write_volume
 from common.labels import inject
 from common.packaging.release import release_bundle
 from common.serving.app_folder import make_app
@@ -30,7 +31,7 @@ def served(make_dataset, tmp_path_factory):
     data = make_dataset(folder / "data", SIZE, COUNTS)
     runs = {name: folder / "runs" / name for name in ("stroke_unet", "pix2pix_itm")}
     common = {"dataset_dir": str(data.folder), "val_interval": 1}
-    unet = {"channels": [4, 4, 8, 8, 8], "epochs": 6, "draws_per_epoch": 24}
+    unet = {"channels": [4, 4, 8, 8, 8], "epochs": 10, "draws_per_epoch": 32}
     train("stroke_unet", ("demo",), output_dir=str(runs["stroke_unet"]), **unet, **common)
     pix2pix = {"filters": 8, "epochs": 1, "draws_per_epoch": 16}
     train("pix2pix_itm", ("demo",), output_dir=str(runs["pix2pix_itm"]), **pix2pix, **common)
@@ -41,11 +42,33 @@ def served(make_dataset, tmp_path_factory):
     studies.mkdir()
     for case in data.cases:
         shutil.copyfile(case.image, studies / case.image.name)
+        if case.label and case.split == "test":
+            scan, lesion, affine = oblique(case)
+            write_volume(studies / f"scan-{case.subject}.nii.gz", scan, affine)
+            write_volume(folder / f"scan-{case.subject}.nii.gz", lesion, affine)
     with label_server(folder / "app", studies, folder) as client:
         yield client, data, runs
         group = os.getpgid(client.pid)
     with pytest.raises(ProcessLookupError):
         os.killpg(group, 0)
+
+
+def oblique(case):
+    """The case as a scanner would store it: tilted, in other voxels and units, from left to right reversed."""
+    turn = np.deg2rad(12)
+    spacing = np.diag([-4.1, 5.2, 6.7])
+    tilt = np.array([[1, 0, 0], [0, np.cos(turn), -np.sin(turn)], [0, np.sin(turn), np.cos(turn)]])
+    shape = (47, 45, 27)
+    image, affine = read_volume(case.image)
+    lesion, _ = read_volume(case.label)
+    middle = affine[:3, :3] @ (np.array(image.shape) / 2) + affine[:3, 3]
+    scanner = np.eye(4)
+    scanner[:3, :3] = tilt @ spacing
+    scanner[:3, 3] = middle - scanner[:3, :3] @ (np.array(shape) / 2) + [7, -5, 9]
+    there = np.linalg.inv(affine) @ scanner
+    scan = affine_transform((image + 1) * 400, there[:3, :3], there[:3, 3], shape, order=1)
+    mask = affine_transform(lesion.astype(np.uint8), there[:3, :3], there[:3, 3], shape, order=0)
+    return scan.astype(np.float32), mask, scanner
 
 
 def dice(first, second):
@@ -88,25 +111,44 @@ def test_a_case_on_the_grid_is_segmented(served):
     assert dice(mask, read_volume(case.label)[0]) > 0.4
 
 
-def test_a_training_on_submitted_labels_changes_what_answers(served):
+def test_a_training_without_labels_says_so(served):
+    status = served[0].train("stroke_unet", max_epochs=1)
+
+    assert status["status"] == "ERROR"
+    assert "no label was submitted yet" in status["details"][-1]
+
+
+def test_a_scan_is_segmented_in_its_own_space_and_training_on_labels_changes_the_answer(served, tmp_path):
     client, data, _ = served
-    cases = positive(data, "test")
+    cases = [f"scan-{case.subject}" for case in positive(data, "test")]
+    truth, affine = read_volume(client.folder / f"{cases[0]}.nii.gz")
+
+    file, table = client("infer", "stroke_unet", cases[0], {})
+    before, found = read_volume(file)
+
+    assert before.shape == truth.shape == (47, 45, 27)
+    assert np.allclose(found, affine, atol=1e-3)
+    assert set(np.unique(before)) == {0, 1}
+    assert table["volume_ml"] == pytest.approx(before.sum() * voxel_ml(affine), rel=0.01)
+    assert table["warning"] == ""
+    assert dice(before, truth) > 0.4
+    assert np.linalg.norm(np.subtract(center_of_mass(before), center_of_mass(truth))) < 2  # voxels
+
     weights = client.folder / "app/model/stroke_unet/models"
     first = torch.load(weights / "model.pt", weights_only=True)["model"]
     for case in cases:
-        client("save_label", case.subject, str(case.label))
-
+        client("save_label", case, str(client.folder / f"{case}.nii.gz"))
     status = client.train("stroke_unet", max_epochs=1)
-
     assert status["status"] == "DONE", "\n".join(status["details"])
+
     changed = torch.load(weights / "model.pt", weights_only=True)["model"]
     kept = torch.load(weights / "before_0001.pt", weights_only=True)["model"]
     assert changed.keys() == first.keys() == kept.keys()
     assert all(torch.equal(kept[key], first[key]) for key in first)
     steps = [float((changed[key] - first[key]).abs().max()) for key in first if first[key].is_floating_point()]
     assert 0 < max(steps) < 0.01  # went on from the weights that answered, by few steps of 1e-4
-    file, _ = client("infer", "stroke_unet", cases[0].subject, {})
-    assert dice(read_volume(file)[0], read_volume(cases[0].label)[0]) > 0.4
+    file, _ = client("infer", "stroke_unet", cases[0], {})
+    assert dice(read_volume(file)[0], truth) > 0.4
 
 
 def test_a_label_map_is_translated_as_outside_the_server(served, tmp_path):
@@ -140,11 +182,12 @@ def test_what_is_no_label_map_of_the_grid_is_refused_in_words(served, tmp_path, 
         client("infer", "pix2pix_itm", "", {}, file=str(tmp_path / "map.nii.gz"))
 
 
-@pytest.mark.parametrize("name", ["nan", "one slice", "four axes", "text"])
+@pytest.mark.parametrize("name", ["zeros", "nan", "one slice", "four axes", "text"])
 def test_bad_scans_get_an_answer_and_the_server_goes_on(served, tmp_path, name):
     """Refused in words, or an empty mask on the scan's own voxels; never "Internal Server Error"."""
     client, data, _ = served
     scan = {
+        "zeros": np.zeros(SIZE, np.float32),
         "nan": np.full(SIZE, np.nan, np.float32),
         "one slice": np.ones((*SIZE[:2], 1), np.float32),
         "four axes": np.ones((*SIZE, 2), np.float32),
@@ -157,7 +200,7 @@ def test_bad_scans_get_an_answer_and_the_server_goes_on(served, tmp_path, name):
     answer = answered(client, path)
     if answer is not None:
         mask, affine = answer
-        assert mask.shape == scan.shape
+        assert mask.shape == scan.shape[:3]
         assert not mask.any()
         assert np.allclose(affine, data.affine, atol=1e-3)
     case = positive(data, "test")[0]
