@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import warnings
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -19,15 +21,18 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from .datalists import items
-from .grids import grid_affine, read_volume
-from .importing.reading import BadCase, read_dwi, read_lesion_mask
+from .grids import grid_affine, read_volume, spacing_of
+from .importing.reading import BadCase, checked_dwi, read_dwi, read_lesion_mask
+from .preprocessing.brain import brain_of
 from .preprocessing.gridding import mask_back
-from .preprocessing.pipeline import Options, prepare_case
+from .preprocessing.pipeline import Options, Volume, prepare_case
+from .preprocessing.registration import resample
 
-__all__ = ["FromScannerd", "ToScannerd", "image_items", "trained_size"]
+__all__ = ["FromScannerd", "ToScannerd", "image_items", "image_root", "trained_size"]
 
 ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 SAME_MM = 1e-3
+FINE_MM = 1.8  # smaller voxels are averaged before the brain is looked for, which then takes a quarter of the time
 
 
 def image_items(
@@ -59,6 +64,13 @@ def image_items(
     return listed
 
 
+def image_root(images: str | None) -> str:
+    """Folder that all images lie in or below; their masks lie likewise below OUT. Empty for those of a data set."""
+    if images is None:
+        return ""
+    return os.path.commonpath([Path(item["image"]).parent.resolve() for item in image_items(images)])
+
+
 def trained_size(run: str, otherwise: tuple[int, int, int]) -> list[int]:
     """Voxels of the grid that a run was trained on; `otherwise` where no run folder tells."""
     path = Path(run) / "settings.json"
@@ -70,7 +82,8 @@ class FromScannerd(MapTransform):
 
     As an import does (`common.preprocessing`): RAS, the brain's centre on that of MNI152 (or registered), mean over
     each voxel, clipped at the brain's 99.5th percentile and a floor, [-1, 1], -1 outside the brain. An image that lies
-    on the grid in [-1, 1] already is taken as it is.
+    on the grid in [-1, 1] already is taken as it is; one of a data set on another grid (-1 outside the brain, nothing
+    above 1) keeps its floor.
 
     What cannot be a DWI of a head becomes an empty image with a warning, so that its mask is empty as well.
 
@@ -80,6 +93,7 @@ class FromScannerd(MapTransform):
         space: shift, or register: affinely to MNI152.
         floor: see `common.preprocessing.pipeline.Options`.
         brain_key: path of a brain mask; without one the brain is found.
+        volume: of 4D files, counted from 0; None: the one with the highest b-value of the .bval file beside it.
 
     Raises:
         BadCase: a file that cannot be read at all.
@@ -92,9 +106,10 @@ class FromScannerd(MapTransform):
         space: str = "shift",
         floor: float = 0.1,
         brain_key: str = "brain",
+        volume: int | None = None,
     ):
         super().__init__(keys)
-        self.options, self.brain_key = Options(tuple(size), space, floor), brain_key
+        self.options, self.brain_key, self.volume = Options(tuple(size), space, floor), brain_key, volume
 
     def __call__(self, data: Mapping[Hashable, str]) -> dict:
         result = dict(data)
@@ -106,10 +121,15 @@ class FromScannerd(MapTransform):
         size, grid = self.options.size, grid_affine(self.options.size)
         if (voxels := _prepared(path, size, grid)) is not None:
             return _on_grid(voxels, grid, path, np.eye(4), size, grid, "")
+        options = self.options
         try:
-            image, notes = read_dwi(path)
-            mask = read_lesion_mask(Path(brain), image)[0] if brain else None
-            made = prepare_case(image, {}, {}, self.options, mask)
+            if (scaled := _scaled(path)) is not None:  # an image of a data set has no magnitudes, but negative values
+                notes, options = [], replace(options, floor=0.0)
+                image = checked_dwi(path, scaled[0] + 1.0, scaled[1], notes)
+            else:
+                image, notes = read_dwi(path, self.volume)
+            mask = read_lesion_mask(Path(brain), image)[0] if brain else _brain(image)
+            made = prepare_case(image, {}, {}, options, mask)
         except ValueError as error:
             shape, affine = _geometry(path)
             named = f"{error}" if f"{path}" in f"{error}" else f"{path}: {error}"
@@ -129,7 +149,8 @@ class ToScannerd(MapTransform):
     An empty image has an empty mask, whatever a network makes of it.
 
     Args:
-        keys: logits (2, H, W, D); they become masks, uint8 {0, 1}, (1, H', W', D') with the file's shape and affine.
+        keys: logits (2, H, W, D); they become masks, uint8 {0, 1}, (1, H', W', D') with the file's shape and affine. Of
+            more classes (an anatomy) the labels come back.
         image_key: the image, as `FromScannerd` made it.
     """
 
@@ -145,9 +166,12 @@ class ToScannerd(MapTransform):
         shape = tuple(int(edge) for edge in meta["spatial_shape"])
         for key in self.key_iterator(result):
             logits = torch.as_tensor(result[key])
-            mask = ((logits[1] > logits[0]) & usable).cpu().numpy().astype(np.uint8)
-            if not (np.allclose(matrix, np.eye(4)) and mask.shape == shape and np.allclose(grid, affine)):
+            mask = (logits.argmax(0) * usable).cpu().numpy().astype(np.uint8)
+            there = np.allclose(matrix, np.eye(4)) and mask.shape == shape and np.allclose(grid, affine)
+            if not there and len(logits) == 2:
                 mask = mask_back(mask, grid, matrix, shape, affine)
+            elif not there:
+                mask = resample(mask, grid, np.linalg.inv(matrix), shape, affine)
             kept = {name: value for name, value in meta.items() if name != "affine"}
             result[key] = MetaTensor(torch.from_numpy(mask)[None], affine=torch.from_numpy(affine), meta=kept)
         return result
@@ -180,6 +204,27 @@ def _prepared(path: Path, size: tuple, grid: np.ndarray) -> np.ndarray | None:
     except Exception:
         return None  # the reader for scans tells what is wrong
     return voxels if voxels.min() >= -1 and voxels.min() < 0 and voxels.max() <= 1 else None
+
+
+def _scaled(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Voxels and affine of a volume in [-1, 1], -1 outside the brain; else None."""
+    try:
+        voxels, affine = read_volume(path)
+    except (ValueError, FileNotFoundError):
+        return None  # the reader for scans tells what is wrong
+    return (voxels, affine) if voxels.ndim == 3 and voxels.min() == -1 and voxels.max() <= 1 else None
+
+
+def _brain(image: Volume) -> Volume:
+    """The brain, found on voxels that are not finer than it needs."""
+    edges = np.array(image.voxels.shape)
+    parts = np.round(FINE_MM / np.array(spacing_of(image.affine))).astype(int).clip(1, edges)
+    kept = edges // parts * parts
+    blocks = [n for edge, part in zip(kept // parts, parts) for n in (edge, part)]
+    coarse = image.voxels[tuple(map(slice, kept))].reshape(blocks).mean((1, 3, 5))
+    affine = image.affine @ np.diag([*parts, 1.0])
+    affine[:3, 3] += image.affine[:3, :3] @ ((parts - 1) / 2)
+    return Volume(brain_of(coarse, affine).astype(np.uint8), affine)
 
 
 def _geometry(path: Path) -> tuple[tuple, np.ndarray]:

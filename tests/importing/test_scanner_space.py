@@ -9,10 +9,10 @@ import pytest
 import torch
 from scans import LESION_MM, SHAPE, affine_of, save, scan
 
-from common.grids import grid_affine
+from common.grids import grid_affine, write_volume
 from common.handlers.lesion_table import LesionTable
 from common.inferer import PrecisionInferer
-from common.scanner_space import FromScannerd, ToScannerd, image_items, trained_size
+from common.scanner_space import FromScannerd, ToScannerd, image_items, image_root, trained_size
 
 SIZE = (64, 64, 32)
 
@@ -174,3 +174,50 @@ def test_transforms_do_not_warn_about_good_images(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         segmented(path)
+
+
+def test_an_image_of_a_data_set_on_another_grid_keeps_its_contrast(tmp_path):
+    """Its negative values are the dark half of the brain, no fault of a scanner."""
+    one = scan()
+    scaled = np.where(one.image > 0, one.image / 300 - 1, -1).clip(-1, 1).astype(np.float32)
+    write_volume(tmp_path / "scaled.nii.gz", scaled, one.affine)
+    save(tmp_path / "scan.nii.gz", one.image, one.affine)
+    same, image = segmented(tmp_path / "scaled.nii.gz")
+    mask, _ = segmented(tmp_path / "scan.nii.gz", floor=0.0)
+
+    assert image.meta["warning"] == ""
+    inside = image[image > -1]
+    assert -0.1 < float(inside.median()) < 0.1  # 300 of 600
+    assert 2 * (same & mask).sum() / (same.sum() + mask.sum()) > 0.95
+
+
+def test_a_volume_of_a_4d_file_can_be_chosen(tmp_path):
+    one = scan()
+    path = save(tmp_path / "four.nii.gz", np.stack([one.image * 0 + 1, one.image], -1), one.affine)
+    mask, image = segmented(path, volume=1)
+
+    assert image.meta["warning"] == ""
+    assert mask.shape == (1, *one.image.shape)
+    assert 2 * (mask[0].numpy() & one.mask).sum() / (mask.sum() + one.mask.sum()) > 0.8
+
+
+def test_labels_of_more_classes_than_two_come_back_as_labels(tmp_path):
+    """A run of the anatomy has 28; the first two of them are not lesion and background."""
+    one = scan("LAS", 12)
+    item = FromScannerd("image", SIZE)({"image": str(save(tmp_path / "scan.nii.gz", one.image, one.affine))})
+    labels = torch.where(item["image"].as_tensor()[0] > 0.8, 3, torch.where(item["image"].as_tensor()[0] > -1, 2, 0))
+    item["pred"] = torch.nn.functional.one_hot(labels.long(), 4).movedim(-1, 0).float()
+    found = ToScannerd("pred")(item)["pred"][0].numpy()
+
+    assert set(np.unique(found)) == {0, 2, 3}
+    assert 2 * ((found == 3) & (one.mask > 0)).sum() / ((found == 3).sum() + one.mask.sum()) > 0.7
+
+
+def test_images_of_one_name_lie_below_one_root_so_that_their_masks_do_not_meet(tmp_path):
+    for subject in ("a", "b"):
+        (tmp_path / "scans" / subject).mkdir(parents=True)
+        (tmp_path / "scans" / subject / "dwi.nii.gz").touch()
+
+    assert image_root(str(tmp_path / "scans" / "*" / "dwi.nii.gz")) == str((tmp_path / "scans").resolve())
+    assert image_root(str(tmp_path / "scans" / "a" / "dwi.nii.gz")) == str((tmp_path / "scans" / "a").resolve())
+    assert image_root(None) == ""
