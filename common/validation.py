@@ -44,53 +44,40 @@ class SegmentationValidation:
         image, label = batch["image"].to(device), batch["label"].to(device)
         with torch.no_grad(), eval_mode(self.network), autocast(device, self.precision):
             logits = self.network(image).float()
-        predicted = logits.argmax(1, keepdim=True).bool()
-        truth = label > 0.5
-        overlap = (predicted & truth).flatten(1).sum(1)
-        size = predicted.flatten(1).sum(1) + truth.flatten(1).sum(1)
-        dice = torch.where(size > 0, 2 * overlap / size.clamp(min=1), torch.ones_like(overlap, dtype=torch.float))
         if engine.state.iteration == 1:
             engine.state.panels = []
         if len(engine.state.panels) < self.rows:
-            z = int(truth[0, 0].sum((0, 1)).argmax())
-            engine.state.panels.append(
-                {
-                    "image": (convert_to_numpy(image[0, 0, :, :, z]), -1, 1, GREY),
-                    "truth": (convert_to_numpy(truth[0, 0, :, :, z].float()), 0, 1, GREY),
-                    "lesion probability": (convert_to_numpy(logits.softmax(1)[0, 1, :, :, z]), 0, 1, RED),
-                }
-            )
-        return {"val_loss": float(self.loss(logits, label)), "val_dice": float(dice.mean())}
+            z = int((label[0, 0] > 0.5).sum((0, 1)).argmax())
+            picture = {"image": (convert_to_numpy(image[0, 0, :, :, z]), -1, 1, GREY)}
+            engine.state.panels.append(picture | self._panels(label, logits, z))
+        return {"val_loss": float(self.loss(logits, label)), "val_dice": self._dice(label, logits)}
+
+    def _dice(self, label: torch.Tensor, logits: torch.Tensor) -> float:
+        predicted, truth = logits.argmax(1, keepdim=True).bool(), label > 0.5
+        overlap = (predicted & truth).flatten(1).sum(1)
+        size = predicted.flatten(1).sum(1) + truth.flatten(1).sum(1)
+        dice = torch.where(size > 0, 2 * overlap / size.clamp(min=1), torch.ones_like(overlap, dtype=torch.float))
+        return float(dice.mean())
+
+    def _panels(self, label: torch.Tensor, logits: torch.Tensor, z: int) -> dict:
+        return {
+            "truth": (convert_to_numpy((label[0, 0, :, :, z] > 0.5).float()), 0, 1, GREY),
+            "lesion probability": (convert_to_numpy(logits.softmax(1)[0, 1, :, :, z]), 0, 1, RED),
+        }
 
 
-class AnatomyValidation:
-    """Loss and Dice of a segmenter of structures on whole volumes, batch "image" and "label" (1, 1, H, W, D), ids 0-27.
+class AnatomyValidation(SegmentationValidation):
+    """Loss and Dice of the structures on whole volumes, batch "image" and "label" (1, 1, H, W, D), ids 0 to 27.
 
     val_dice: mean over the structures that the reference holds.
     """
 
-    def __init__(self, network: torch.nn.Module, loss: Callable, precision: str, rows: int = 4):
-        self.network, self.loss, self.precision, self.rows = network, loss, precision, rows
+    def _dice(self, label: torch.Tensor, logits: torch.Tensor) -> float:
+        return float(np.nanmean(structure_dice(convert_to_numpy(logits[0].argmax(0)), convert_to_numpy(label[0, 0]))))
 
-    def __call__(self, engine: Engine, batch: dict) -> dict[str, float]:
-        device = engine.state.device
-        image, label = batch["image"].to(device), batch["label"].to(device)
-        with torch.no_grad(), eval_mode(self.network), autocast(device, self.precision):
-            logits = self.network(image).float()
-        predicted, truth = (convert_to_numpy(ids[0, 0]).astype(int) for ids in (logits.argmax(1, keepdim=True), label))
-        if engine.state.iteration == 1:
-            engine.state.panels = []
-        if len(engine.state.panels) < self.rows:
-            z = int((truth > 0).sum((0, 1)).argmax())
-            engine.state.panels.append(
-                {
-                    "image": (convert_to_numpy(image[0, 0, :, :, z]), -1, 1, GREY),
-                    "truth": (truth[:, :, z], 0, LESION, LABELS),
-                    "found": (predicted[:, :, z], 0, LESION, LABELS),
-                }
-            )
-        dice = structure_dice(predicted, truth)
-        return {"val_loss": float(self.loss(logits, label)), "val_dice": float(np.nanmean(dice))}
+    def _panels(self, label: torch.Tensor, logits: torch.Tensor, z: int) -> dict:
+        maps = {"truth": label[0, 0, :, :, z], "found": logits[0, :, :, :, z].argmax(0)}
+        return {title: (convert_to_numpy(ids), 0, LESION, LABELS) for title, ids in maps.items()}
 
 
 class TranslationValidation:
