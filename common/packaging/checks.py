@@ -172,8 +172,7 @@ def packages_are_named(bundle, schema):
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 modules.add(node.module)
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
-    needed, optional = (metadata.get(f"{kind}_packages_version", {}) for kind in ("required", "optional"))
-    named = {"monai", "torch", "numpy"} | {name.lower() for name in (*needed, *optional)}
+    named = {"monai", "torch", "numpy"} | {name.lower() for name in metadata["required_packages_version"]}
     providers = packages_distributions()
     outside = {module.split(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"scripts"}
     missing = sorted(name for name in outside if not {one.lower() for one in providers.get(name, [name])} & named)
