@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,8 @@ SIZE, FINE = (64, 64, 16), (128, 128, 64)
 CASES = {"normal": 0, "training": 24, "validation": 4, "test": 16}
 TRAINING = {"epochs": 30, "draws_per_epoch": 50, "val_interval": 30, "cache_dir": None, "num_workers": 0}
 ANGLES = ((0, 0, 0), (8, 3, -4), (-15, 5, 6))  # degrees about x, y, z
+LARGE, LARGE_VOXEL = (256, 256, 32), (0.95, 0.95, 4.8)
+AIR = 0.04  # noise in the air around a head, of the brightest voxel: then the brain must be found
 MOST_SECONDS = 1.5
 ROUNDS = 9
 
@@ -78,8 +79,8 @@ def _case(folder: Path, network, data: Dataset, fine: Dataset, index: int, angle
     return scores
 
 
-def _scanner() -> np.ndarray:
-    affine = np.diag([-SCANNER_VOXEL[0], *SCANNER_VOXEL[1:], 1.0])
+def _scanner(voxel: tuple[float, float, float] = SCANNER_VOXEL) -> np.ndarray:
+    affine = np.diag([-voxel[0], *voxel[1:], 1.0])
     affine[:3, 3] = (132, -158, -47)
     return affine
 
@@ -88,27 +89,32 @@ def _seconds(folder: Path) -> Table:
     """Of the paper's U-Net, untrained, on its grid of 128x128x32."""
     fine = make_phantom(folder / "scanner_fine", CASES, FINE, negatives=0.0)
     signal = (read_volume(fine.select("test")[0].image)[0] + 1) * 500
-    path = folder / "scan.nii.gz"
-    write_volume(
-        path, resample(signal.astype(np.float32), fine.affine, np.eye(4), SCANNER_SHAPE, _scanner()), _scanner()
-    )
+    image = resample(signal.astype(np.float32), fine.affine, np.eye(4), LARGE, _scanner(LARGE_VOXEL), order=1)
+    noise = np.random.default_rng(0).normal(0, AIR * image.max(), (2, *LARGE))
     network = UNet3D(1, 2, 0.0).eval()
+    path, rows = folder / "scan.nii.gz", []
+    for name, voxels in (("brain extracted", image), ("whole head", np.hypot(image + noise[0], noise[1]))):
+        write_volume(path, voxels.astype(np.float32), _scanner(LARGE_VOXEL))
+        rows.append({"scan": name, **_parts(folder, network, path)})
+    title = f"Seconds from a NIfTI file of {'x'.join(map(str, LARGE))} to its mask; {MOST_SECONDS} at most"
+    return Table(title, rows, all(row["together"] <= MOST_SECONDS for row in rows))
+
+
+def _parts(folder: Path, network: UNet3D, path: Path) -> dict[str, float]:
     prepare, inferer = FromScannerd("image", PAPER_SIZE), PrecisionInferer()
     finish = Compose([ToScannerd("pred"), lambda item: SaveImage(folder / "masks", print_log=False)(item["pred"])])
     parts: dict[str, list[float]] = {"read and prepared": [], "segmented": [], "brought back and written": []}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for _ in range(ROUNDS):
-            start = time.perf_counter()
-            item = prepare({"image": str(path)})
-            prepared = time.perf_counter()
-            item["pred"] = inferer(item["image"].as_tensor()[None], network)[0]
-            segmented = time.perf_counter()
-            finish(item)
-            ends = (prepared - start, segmented - prepared, time.perf_counter() - segmented)
-            for times, seconds in zip(parts.values(), ends):
-                times.append(seconds)
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        item = prepare({"image": str(path)})
+        if item["image"].meta["warning"]:
+            raise ValueError(item["image"].meta["warning"])  # an empty image would be fast
+        prepared = time.perf_counter()
+        item["pred"] = inferer(item["image"].as_tensor()[None], network)[0]
+        segmented = time.perf_counter()
+        finish(item)
+        ends = (prepared - start, segmented - prepared, time.perf_counter() - segmented)
+        for times, seconds in zip(parts.values(), ends):
+            times.append(seconds)
     row = {name: round(float(np.median(times)), 2) for name, times in parts.items()}
-    whole = round(sum(row.values()), 2)
-    title = f"Seconds from a NIfTI file of {'x'.join(map(str, SCANNER_SHAPE))} to its mask; {MOST_SECONDS} at most"
-    return Table(title, [{**row, "together": whole}], whole <= MOST_SECONDS)
+    return {**row, "together": round(sum(row.values()), 2)}
