@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from .report.comparison import comparison, low_data, published
 from .report.examples import examples, segmentation_examples
 from .report.external import external
 from .report.figures import BADGE
@@ -36,6 +37,9 @@ PARTS: tuple[tuple[str, str, Callable[[StudyFolder, Section], None]], ...] = (
     ("losses", "Training curves", losses),
     ("segmentations", "Segmentation examples", segmentation_examples),
     ("scores", "Scores on the test split", scores),
+    ("comparison", "All arms side by side", comparison),
+    ("low_data", "Few clinical cases", low_data),
+    ("published", "The paper's published values, another data set", published),
     ("external", "Test sets from elsewhere", external),
     ("provenance", "Provenance", provenance),
 )

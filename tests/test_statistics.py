@@ -3,10 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import wilcoxon
+from scipy.stats import ttest_1samp, wilcoxon
 
 from common.results import COLUMNS
-from common.statistics import bootstrap_interval, holm, paired_difference, paired_scores
+from common.statistics import (
+    bootstrap_interval,
+    holm,
+    minimal_detectable_difference,
+    paired_difference,
+    paired_scores,
+)
 
 
 def study(clinical: np.ndarray, combined: np.ndarray) -> pd.DataFrame:
@@ -167,3 +173,43 @@ def test_holm_of_a_worked_example():
 def test_holm_never_exceeds_one_and_leaves_a_single_test_alone():
     assert holm([0.7, 0.9]) == [1, 1]
     assert holm([0.02]) == [0.02]
+
+
+def with_spread(n: int, sd: float) -> np.ndarray:
+    values = np.random.default_rng(1).normal(size=n)
+    return (sd * (values - values.mean()) / values.std(ddof=1))[None]
+
+
+def test_detectable_difference_is_that_of_the_published_tables():
+    # Half an SD of the differences needs 34 pairs (80 % power, 5 %, two-sided), 33 do not suffice; 44 for 90 %.
+    assert minimal_detectable_difference(with_spread(34, 1)) < 0.5 < minimal_detectable_difference(with_spread(33, 1))
+    at_90 = [minimal_detectable_difference(with_spread(n, 1), power=0.9) for n in (44, 43)]
+    assert at_90[0] < 0.5 < at_90[1]
+
+
+def test_detectable_difference_is_found_as_often_as_it_says():
+    n_cases, sd, rounds = 12, 0.2, 4000
+    shift = minimal_detectable_difference(with_spread(n_cases, sd))
+
+    found = ttest_1samp(np.random.default_rng(2).normal(shift, sd, (rounds, n_cases)), 0, axis=1).pvalue < 0.05
+
+    assert found.mean() == pytest.approx(0.8, abs=0.02)
+
+
+def test_correlated_arms_tell_smaller_differences_apart():
+    rng = np.random.default_rng(3)
+    case, noise = rng.normal(0, 0.24, 74), rng.normal(0, 0.05, (2, 74))
+
+    paired = minimal_detectable_difference((noise[0] - noise[1])[None])
+    unpaired = minimal_detectable_difference((case + noise[0] - rng.permutation(case) - noise[1])[None])
+
+    assert paired < 0.03 < 0.08 < unpaired
+
+
+def test_seeds_are_no_further_cases():
+    difference = np.random.default_rng(4).normal(0, 0.2, (1, 30))
+
+    once, thrice = (minimal_detectable_difference(np.repeat(difference, n, axis=0)) for n in (1, 3))
+
+    assert once == pytest.approx(thrice)
+    assert np.isnan(minimal_detectable_difference(np.ones((3, 1))))
