@@ -22,6 +22,7 @@ from .report.sets import fidelity, intensities, masks
 from .report.tables import losses, provenance, scores
 from .report.texture import texture
 from .report.translators import translators
+from .report.viewer import viewers
 
 __all__ = ["write_report"]
 
@@ -36,6 +37,7 @@ PARTS: tuple[tuple[str, str, Callable[[StudyFolder, Section], None]], ...] = (
     ("texture", "Texture within and between slices", texture),
     ("losses", "Training curves", losses),
     ("segmentations", "Segmentation examples", segmentation_examples),
+    ("viewers", "A test case to move through", viewers),
     ("scores", "Scores on the test split", scores),
     ("comparison", "All arms side by side", comparison),
     ("low_data", "Few clinical cases", low_data),
@@ -53,7 +55,8 @@ def write_report(study_dir: str | Path, out: str | Path | None = None) -> Path:
         out: folder of the report; default `study_dir/report`. Pictures go to its `figures/` and into the page.
 
     Returns:
-        `out/index.html`; `out/summary.json` beside it holds all numbers shown, scores in the units of the result CSVs.
+        `out/index.html`; `out/summary.json` beside it holds all numbers shown, scores in the units of the result CSVs;
+        `viewers/` a test case per arm to move through.
 
     Raises:
         FileNotFoundError: `study_dir` is not a study.

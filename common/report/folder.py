@@ -32,7 +32,10 @@ class Table:
 
 @dataclass
 class Section:
-    """A part of the page. `numbers` go to summary.json; `missing` says what is not made yet."""
+    """A part of the page. `numbers` go to summary.json; `missing` says what is not made yet.
+
+    `links`: (path from the page, title) of files beside it.
+    """
 
     key: str
     title: str
@@ -41,6 +44,7 @@ class Section:
     tables: list[Table] = field(default_factory=list)
     numbers: dict = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
 
 
 class StudyFolder:
