@@ -120,8 +120,9 @@ def _overlap(brain: np.ndarray, affine: np.ndarray, matrix: np.ndarray) -> float
 
 
 def _centre(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Of the box around a mask, seen from its top: necks and missing slices lie below. In mm."""
+    """Of the box around a mask (axes in RAS order), in mm; seen from its top: necks and missing slices lie below."""
     points = np.argwhere(mask) @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
     low, high = np.percentile(points, [1, 99], axis=0)
-    low[2] = max(low[2], high[2] - BRAIN_HEIGHT)
+    is_cut = mask[:, :, 0].any()
+    low[2] = high[2] - BRAIN_HEIGHT if is_cut else max(low[2], high[2] - BRAIN_HEIGHT)
     return (low + high) / 2
