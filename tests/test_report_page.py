@@ -47,6 +47,7 @@ def screenshot(page: Path, folder: Path, width: int) -> np.ndarray:
     return matplotlib.image.imread(file)[..., :3]
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_page_is_drawn_without_a_network(tmp_path, make_dataset):
     browser()
@@ -117,6 +118,7 @@ def visit(folder: Path, profile: Path) -> tuple[str, list[str]]:
     return html.unescape(title[1]), console
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_images_load_and_viewers_move_without_a_word_on_the_console(tmp_path, make_dataset):
     browser()

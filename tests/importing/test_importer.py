@@ -69,6 +69,7 @@ def test_containers_mha_is_read_with_its_orientation(tmp_path):
     assert (tmp_path / "data" / "extra" / "case_adc.nii.gz").is_file()
 
 
+@pytest.mark.slow
 def test_registration_undoes_a_turn_that_shifting_cannot(tmp_path):
     from common.phantom.mni import MNI_AFFINE, mni_maps
 

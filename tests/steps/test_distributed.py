@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -16,6 +17,7 @@ def _worker(rank, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_end_up_with_the_mean_of_their_gradients(tmp_path):
     mp.spawn(_worker, (str(tmp_path),), nprocs=2)
     for rank in (0, 1):
