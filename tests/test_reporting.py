@@ -197,3 +197,12 @@ def test_case_without_lesion_enters_no_mean(study):
 
     assert {row["n_cases"] for row in tables["misses"]} == {COUNTS["test"]}
     assert {row["n_cases"] for row in tables["negatives"]} == {1}  # the test split has one case without a lesion
+
+
+def test_only_what_was_measured_here_is_marked_as_simulated(page):
+
+    ours, theirs = (page.split(f'<h2 id="{key}">')[1].split("</section>")[0] for key in ("scores", "published"))
+    captions = [part.split("</caption>")[0] for part in theirs.split("<caption>")[1:]]
+    assert len(captions) == 3
+    assert not any("badge" in caption for caption in captions)
+    assert all("badge" in part.split("</caption>")[0] for part in ours.split("<caption>")[1:])
