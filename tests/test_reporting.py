@@ -200,7 +200,6 @@ def test_case_without_lesion_enters_no_mean(study):
 
 
 def test_only_what_was_measured_here_is_marked_as_simulated(page):
-
     ours, theirs = (page.split(f'<h2 id="{key}">')[1].split("</section>")[0] for key in ("scores", "published"))
     captions = [part.split("</caption>")[0] for part in theirs.split("<caption>")[1:]]
     assert len(captions) == 3
