@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import SimpleITK as sitk
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
@@ -22,7 +23,7 @@ from monai.transforms import MapTransform
 
 from .datalists import items
 from .grids import grid_affine, read_volume, spacing_of
-from .importing.reading import BadCase, checked_dwi, read_dwi, read_lesion_mask
+from .importing.reading import BadCase, checked_dwi, itk_affine, read_dwi, read_lesion_mask
 from .preprocessing.brain import brain_of
 from .preprocessing.gridding import mask_back
 from .preprocessing.pipeline import Options, Volume, prepare_case
@@ -45,16 +46,18 @@ def image_items(
         brain_masks: folder with a brain mask for each image, of the same file name.
         dataset_dir, split: the data set, where there are no `images`.
 
+    Files that cannot be read at all are left out, with a warning, so that one does not stop the others.
+
     Raises:
-        FileNotFoundError: no image there, or one without its brain mask.
+        FileNotFoundError: no image there that can be read, or one without its brain mask.
     """
     if images is None:
         return items(dataset_dir, split, ["image"])
     folder = Path(images)
     found = sorted(folder.iterdir()) if folder.is_dir() else sorted(map(Path, glob.glob(str(images))))
-    found = [path for path in found if path.name.endswith(ENDINGS)]
+    found = [path for path in found if path.name.endswith(ENDINGS) and _is_readable(path)]
     if not found:
-        raise FileNotFoundError(f"--images {images}: no image there ({', '.join(ENDINGS)}).")
+        raise FileNotFoundError(f"--images {images}: no image there that can be read ({', '.join(ENDINGS)}).")
     listed = [{"image": str(path)} for path in found]
     for item in listed if brain_masks else ():
         mask = Path(brain_masks) / Path(item["image"]).name
@@ -62,6 +65,15 @@ def image_items(
             raise FileNotFoundError(f"{mask}: not there. --brain_masks names a folder with a mask for each image.")
         item["brain"] = str(mask)
     return listed
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        _geometry(path)
+    except BadCase as error:
+        warnings.warn(f"{error} It is left out.", stacklevel=3)
+        return False
+    return True
 
 
 def image_root(images: str | None) -> str:
@@ -230,8 +242,12 @@ def _brain(image: Volume) -> Volume:
 def _geometry(path: Path) -> tuple[tuple, np.ndarray]:
     """Shape and affine of a file whose content cannot be used; the mask will have them."""
     try:
-        image = nib.load(path)
-        shape = (*image.shape, 1, 1)[:3]
-        return shape, image.affine
+        if path.name.endswith((".nii", ".nii.gz")):
+            image = nib.load(path)
+            return (*image.shape, 1, 1)[:3], image.affine
+        header = sitk.ImageFileReader()
+        header.SetFileName(str(path))
+        header.ReadImageInformation()
+        return (*header.GetSize(), 1, 1)[:3], itk_affine(header)
     except Exception as error:
         raise BadCase(f"{path}: cannot be read as an image ({error}). Is the copy complete?") from error

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from scans import LESION_MM, SHAPE, affine_of, save, scan
+from scans import LESION_MM, SHAPE, affine_of, save, save_mha, scan
 
 from common.grids import grid_affine, write_volume
 from common.handlers.lesion_table import LesionTable
@@ -130,8 +130,9 @@ def test_a_broken_file_is_an_error_that_names_it(tmp_path):
 
 
 def test_images_are_a_file_a_folder_or_a_pattern(tmp_path):
-    for name in ("b.nii.gz", "a.nii", "notes.txt"):
-        (tmp_path / name).touch()
+    for name in ("b.nii.gz", "a.nii"):
+        save(tmp_path / name, np.ones((4, 4, 4)), np.eye(4))
+    (tmp_path / "notes.txt").touch()
     names = [item["image"].rsplit("/", 1)[1] for item in image_items(str(tmp_path))]
     assert names == ["a.nii", "b.nii.gz"]
     assert len(image_items(str(tmp_path / "a.nii"))) == len(image_items(str(tmp_path / "b*"))) == 1
@@ -141,6 +142,24 @@ def test_images_are_a_file_a_folder_or_a_pattern(tmp_path):
     (tmp_path / "brains" / "a.nii").touch()
     with pytest.raises(FileNotFoundError, match=r"b\.nii\.gz: not there. --brain_masks"):
         image_items(str(tmp_path), str(tmp_path / "brains"))
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_the_others(tmp_path):
+    save(tmp_path / "good.nii.gz", np.ones((4, 4, 4)), np.eye(4))
+    save_mha(tmp_path / "good.mha", np.ones((4, 4, 4)), np.eye(4))
+    (tmp_path / "broken.nii.gz").write_bytes(b"\x1f\x8b broken")
+    with pytest.warns(UserWarning, match=r"broken\.nii\.gz: cannot be read.*It is left out"):
+        listed = image_items(str(tmp_path))
+    assert [item["image"].rsplit("/", 1)[1] for item in listed] == ["good.mha", "good.nii.gz"]
+
+
+def test_a_blank_mha_has_an_empty_mask_on_its_own_grid(tmp_path):
+    affine = affine_of("LPS", 12)
+    with pytest.warns(UserWarning, match="No lesion is looked for"):
+        mask, _ = segmented(save_mha(tmp_path / "blank.mha", np.zeros(SHAPE), affine))
+    assert tuple(mask.shape[1:]) == SHAPE
+    np.testing.assert_allclose(mask.affine, affine, atol=1e-5)
+    assert not mask.any()
 
 
 def test_the_grid_is_that_of_the_run(tmp_path):
@@ -215,8 +234,7 @@ def test_labels_of_more_classes_than_two_come_back_as_labels(tmp_path):
 
 def test_images_of_one_name_lie_below_one_root_so_that_their_masks_do_not_meet(tmp_path):
     for subject in ("a", "b"):
-        (tmp_path / "scans" / subject).mkdir(parents=True)
-        (tmp_path / "scans" / subject / "dwi.nii.gz").touch()
+        save(tmp_path / "scans" / subject / "dwi.nii.gz", np.ones((4, 4, 4)), np.eye(4))
 
     assert image_root(str(tmp_path / "scans" / "*" / "dwi.nii.gz")) == str((tmp_path / "scans").resolve())
     assert image_root(str(tmp_path / "scans" / "a" / "dwi.nii.gz")) == str((tmp_path / "scans" / "a").resolve())
