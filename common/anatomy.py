@@ -40,7 +40,8 @@ def label_anatomies(data: str, run: str) -> int:
     labelled = {}
     for case in tqdm([case for case in dataset.cases if case.anatomy is None], desc="anatomy", unit="case"):
         path = dataset.folder / "anatomy" / f"{case.subject}.nii.gz"
-        if not path.is_file():  # else it is of a call that was stopped before dataset.json
+        made = path.is_file() and case.source.get("anatomy_by") == origin  # by a call that was stopped before the end
+        if not made:
             write_volume(path, segment_anatomy(network, read_image(case, grid), precision), dataset.affine)
         sidecar = case.sidecar or dataset.folder / "sidecars" / f"{case.subject}.json"
         write_json(sidecar, {**case.source, "subject": case.subject, "anatomy_by": origin})

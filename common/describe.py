@@ -78,12 +78,10 @@ def measure_cases(dataset: Dataset) -> tuple[pd.DataFrame, dict[str, np.ndarray]
 
 def measure_lesions(dataset: Dataset) -> pd.DataFrame:
     """One row per lesion case: subject, split, volume_ml, components, side and territory."""
-    territories = None
-    rows = []
-    for case in dataset.select(has_lesion=True):
+    cases, rows = dataset.select(has_lesion=True), []
+    territories = territory_of_voxels(dataset.size) if cases else None
+    for case in cases:
         mask = read_volume(case.label)[0] > 0
-        if territories is None:
-            territories = territory_of_voxels(dataset.size)
         place = {"territory": main_territory(mask, territories)}
         rows.append({"subject": case.subject, "split": case.split, **mask_features(mask, dataset.affine), **place})
     return pd.DataFrame(rows)

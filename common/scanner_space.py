@@ -213,7 +213,7 @@ def _prepared(path: Path, size: tuple, grid: np.ndarray) -> np.ndarray | None:
         if header.shape != tuple(size) or not np.allclose(header.affine, grid, atol=SAME_MM):
             return None
         voxels = read_volume(path)[0]
-    except Exception:
+    except (ValueError, OSError, nib.filebasedimages.ImageFileError):
         return None  # the reader for scans tells what is wrong
     return voxels if voxels.min() >= -1 and voxels.min() < 0 and voxels.max() <= 1 else None
 

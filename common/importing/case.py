@@ -13,7 +13,7 @@ import numpy as np
 from ..grids import grid_affine, voxel_ml, write_volume
 from ..labels import fitted, from_freesurfer
 from ..preprocessing.atlas import atlas_labels
-from ..preprocessing.deformation import Deformation, Space
+from ..preprocessing.deformation import Deformation, Space, forward
 from ..preprocessing.pipeline import Options, prepare_case
 from ..preprocessing.registration import resample
 from ..resumable import write_json
@@ -130,8 +130,7 @@ def _anatomy(job: Job, found: Found, brain: np.ndarray, space: Space) -> np.ndar
         if found.anatomy is None:
             raise BadCase(f"{found.dwi}: has no label map (--anatomies)")
         voxels, own = read_label_map(found.anatomy)
-        transform = space.transform() if isinstance(space, Deformation) else space
-        labels = resample(from_freesurfer(voxels, str(found.anatomy)), own, transform, job.options.size, affine)
+        labels = resample(from_freesurfer(voxels, str(found.anatomy)), own, forward(space), job.options.size, affine)
     else:
         return None
     return fitted(labels, brain)

@@ -27,8 +27,7 @@ def centres_of(source: Path) -> dict[str, str]:
         found = {}
         for person, centre in zip(table[names["participant_id"]].str.strip(), table[column].str.strip()):
             if centre and centre.lower() != "n/a":
-                found[person] = found[person.removeprefix("sub-")] = found[f"sub-{person.removeprefix('sub-')}"] = (
-                    centre
-                )
+                plain = person.removeprefix("sub-")
+                found[plain] = found[f"sub-{plain}"] = centre
         return found
     return {}

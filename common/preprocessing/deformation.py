@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from .registration import affine_transform, from_sitk, resample, to_sitk
 
-__all__ = ["Deformation", "Space", "deform", "invert", "linear_part"]
+__all__ = ["Deformation", "Space", "deform", "forward", "invert", "linear_part"]
 
 LEVELS_MM = (8.0, 4.0)  # voxels, from coarse to fine; the last are those of the stored field
 STEPS = 40  # of each level
@@ -63,6 +63,11 @@ Space = np.ndarray | Deformation
 def linear_part(space: Space) -> np.ndarray:
     """(4, 4) from mm of MNI to mm of the source."""
     return space.matrix if isinstance(space, Deformation) else np.asarray(space)
+
+
+def forward(space: Space) -> np.ndarray | sitk.Transform:
+    """From mm of MNI to mm of the source, for `resample`."""
+    return space.transform() if isinstance(space, Deformation) else space
 
 
 def invert(space: Space) -> np.ndarray | sitk.Transform:

@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..grids import spacing_of
-from .deformation import Deformation, Space, invert, linear_part
+from .deformation import Space, forward, invert, linear_part
 from .registration import resample
 
 __all__ = ["image_back", "image_on_grid", "mask_back", "mask_on_grid"]
@@ -58,7 +58,7 @@ def mask_back(mask: np.ndarray, grid: np.ndarray, space: Space, shape: tuple, af
 
 def _there(space: Space) -> tuple[np.ndarray | sitk.Transform, np.ndarray]:
     """From the grid to the source, exactly and in its linear part."""
-    return space.transform() if isinstance(space, Deformation) else space, linear_part(space)
+    return forward(space), linear_part(space)
 
 
 def _averaged(

@@ -9,6 +9,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
+from torch import library
 
 OPERATORS = ("nms", "qnms")
 
@@ -26,4 +27,4 @@ def _loads_its_library() -> bool:
 
 if not _loads_its_library():
     for name in OPERATORS:
-        torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
