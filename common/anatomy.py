@@ -10,7 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from .bundles import load_network, read_settings, sha256
-from .datalists import Case, Dataset, fingerprint, read_dataset, write_dataset
+from .datalists import Case, Dataset, read_dataset, write_dataset
 from .grids import read_volume, write_volume
 from .labels import LABELS, LESION, fitted
 from .metrics import structure_dice
@@ -52,23 +52,17 @@ def label_anatomies(data: str, run: str) -> int:
 
 
 def score_anatomies(data: str, run: str) -> pd.DataFrame:
-    """Dice of each structure on the cases that have an anatomy of another origin and that the run has not learned from.
+    """Dice of each structure on the test cases that have an anatomy of another origin; into RUN/anatomy_dice.csv.
 
-    These are the test cases of the data set that it was trained on, or all cases of any other. RUN/anatomy_dice.csv
-    gets the rows.
+    Test cases only, of any data set: whether others were trained on cannot be told once a folder was labelled or moved.
 
     Returns:
         columns subject, structure, dice (NaN: the brain lacks the structure), atlas (the Dice of the MNI brain's own
         labels, which need no network), ml of the true structure.
     """
     dataset, network, precision = _ready(data, run)
-    trained_on = read_settings(run)["settings"]
-    # The path as well: labelling cases has changed dataset.json.
-    own = (
-        trained_on["dataset"] == fingerprint(data) or Path(trained_on["dataset_dir"]).resolve() == Path(data).resolve()
-    )
     rows, atlas = [], atlas_labels(dataset.size)
-    cases = [case for case in dataset.select("test" if own else None) if _has_reference(case)]
+    cases = [case for case in dataset.select("test") if _has_reference(case)]
     for case in tqdm(cases, desc="compare", unit="case"):
         truth = read_volume(case.anatomy)[0]
         image = read_image(case, (dataset.size, dataset.affine))
@@ -87,7 +81,7 @@ def score_anatomies(data: str, run: str) -> pd.DataFrame:
 def describe_scores(frame: pd.DataFrame) -> str:
     """Dice of each structure as text, both sides together: mean, standard deviation, worst, and its volume."""
     if frame.empty:
-        return "No case has an anatomy that the run has not learned from; nothing to compare."
+        return "No test case has an anatomy of another origin; nothing to compare."
     frame = frame.assign(structure=frame["structure"].str.removeprefix("left ").str.removeprefix("right "))
     table = frame.groupby("structure", sort=False).agg(
         dice=("dice", "mean"),
