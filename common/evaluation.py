@@ -8,23 +8,28 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from .bundles import load_network, read_settings, sha256
-from .datalists import SPLITS, Dataset, fingerprint, read_dataset
+from .datalists import SPLITS, Case, Dataset, fingerprint, read_dataset
 from .external import refuse_common_cases
 from .metrics import case_metrics
 from .prediction import read_lesion, segment_dataset
 from .results import read_results, summary, write_results
 from .translation import default_device
 
-__all__ = ["describe_results", "evaluate", "origin_path"]
+__all__ = ["describe_results", "evaluate", "origin_path", "write_origin"]
 
 BATCH_SIZE = 4
+SCORERS = 4  # threads; half of a score's time is spent where Python lets others run
 
 
 def evaluate(
@@ -99,20 +104,16 @@ def evaluate(
         _log_test_reading(origin, dataset.folder, out)
     grid = dataset.size, dataset.affine
     masks = segment_dataset(network, cases, settings.get("precision", "fp32"), BATCH_SIZE, grid)
+    which = f"{model.name} on {split}" if epoch is None else f"{model.name}, epoch {epoch}, on {split}"
     rows = [
         {
             "run": model.resolve().name, "arm": origin["arm"], "seed": origin["seed"], "epoch": epoch,
-            "subject": case.subject, "cohort": case.cohort,
-            **case_metrics(mask, read_lesion(case, grid), dataset.spacing),
+            "subject": case.subject, "cohort": case.cohort, **scores,
         }
-        for case, mask in tqdm(masks, total=len(cases), desc=f"{model.name} on {split}", unit="case")
+        for case, scores in tqdm(_scored(masks, dataset), total=len(cases), desc=which, unit="case")
     ]  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    header = {**origin, "simulated": dataset.simulated, "cases": len(rows), "time": _now()}
     # The CSV comes last: where it is, the evaluation is whole.
-    temporary = origin_path(out).with_name(f".{os.getpid()}.{origin_path(out).name}")
-    temporary.write_text(json.dumps(header, indent=1))
-    temporary.replace(origin_path(out))
+    write_origin(out, {**origin, "simulated": dataset.simulated, "cases": len(rows), "time": _now()})
     write_results(pd.DataFrame(rows), out)
     return read_results(out)
 
@@ -136,6 +137,24 @@ def describe_results(frame: pd.DataFrame, split: str, simulated: bool) -> str:
             text = shown.to_string(float_format=lambda x: f"{x:.3f}", na_rep="-")
             lines.append(f"\n{'Simulated data. ' if simulated else ''}{titles[name]}\n{text}")
     return "\n".join(lines)
+
+
+def _scored(masks: Iterable[tuple[Case, np.ndarray]], dataset: Dataset) -> Iterator[tuple[Case, dict[str, float]]]:
+    """The metrics of each mask, in order, made in threads while the network goes on; few masks are held at a time."""
+    grid = dataset.size, dataset.affine
+
+    def score(case: Case, mask: np.ndarray) -> dict[str, float]:
+        return case_metrics(mask, read_lesion(case, grid), dataset.spacing)
+
+    with ThreadPoolExecutor(SCORERS) as pool:
+        ahead: deque = deque()
+        for case, mask in masks:
+            ahead.append((case, pool.submit(score, case, mask)))
+            if len(ahead) > 2 * SCORERS:
+                case, scores = ahead.popleft()
+                yield case, scores.result()
+        for case, scores in ahead:
+            yield case, scores.result()
 
 
 def _refuse_other_grid(model: Path, settings: dict, size: tuple[int, int, int]) -> None:
@@ -166,6 +185,15 @@ def _arm_and_seed(name: str, settings: dict) -> tuple[str, int]:
 def origin_path(out: Path) -> Path:
     """RESULTS.json of a RESULTS.csv: which weights and data it came from."""
     return out.with_suffix(".json")
+
+
+def write_origin(out: Path, header: dict) -> None:
+    """Write RESULTS.json, in one move."""
+    path = origin_path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary.write_text(json.dumps(header, indent=1))
+    temporary.replace(path)
 
 
 def _refuse_other_origin(out: Path, origin: dict) -> None:

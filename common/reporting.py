@@ -11,17 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from .report.comparison import comparison, low_data, published
+from .report.comparison import comparison, low_data
 from .report.examples import examples, segmentation_examples
 from .report.external import external
 from .report.figures import BADGE
 from .report.folder import Section, StudyFolder
+from .report.protocol import protocol
+from .report.published import published
 from .report.sets import fidelity, intensities, masks
 from .report.tables import losses, provenance, scores
 from .report.texture import texture
 from .report.translators import translators
+from .report.ventricles import ventricles
 from .report.viewer import viewers
 
 __all__ = ["write_report"]
@@ -34,6 +37,7 @@ PARTS: tuple[tuple[str, str, Callable[[StudyFolder, Section], None]], ...] = (
     ("fidelity", "Synthetic lesions are really there", fidelity),
     ("masks", "Masks of the lesion GAN against held-out masks", masks),
     ("intensities", "Intensity histograms", intensities),
+    ("ventricles", "Lateral ventricles", ventricles),
     ("texture", "Texture within and between slices", texture),
     ("losses", "Training curves", losses),
     ("segmentations", "Segmentation examples", segmentation_examples),
@@ -41,6 +45,7 @@ PARTS: tuple[tuple[str, str, Callable[[StudyFolder, Section], None]], ...] = (
     ("scores", "Scores on the test split", scores),
     ("comparison", "All arms side by side", comparison),
     ("low_data", "Few clinical cases", low_data),
+    ("protocol", "The paper's own protocol", protocol),
     ("published", "The paper's published values, another data set", published),
     ("external", "Test sets from elsewhere", external),
     ("provenance", "Provenance", provenance),
@@ -55,8 +60,9 @@ def write_report(study_dir: str | Path, out: str | Path | None = None) -> Path:
         out: folder of the report; default `study_dir/report`. Pictures go to its `figures/` and into the page.
 
     Returns:
-        `out/index.html`; `out/summary.json` beside it holds all numbers shown, scores in the units of the result CSVs;
-        `viewers/` a test case per arm to move through.
+        `out/index.html`. Beside it `report.md`, the same for a repository or a wiki; `summary.json`, all numbers shown,
+        scores in the units of the result CSVs; `figures/`, each picture with the CSV behind it; `viewers/`, a test case
+        per arm to move through.
 
     Raises:
         FileNotFoundError: `study_dir` is not a study.
@@ -81,14 +87,16 @@ def write_report(study_dir: str | Path, out: str | Path | None = None) -> Path:
     _write(out / "summary.json", json.dumps(_plain({**content, "missing": missing, **numbers}), indent=1))
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["embedded"] = _embedded
-    page = environment.get_template("report.html").render(**content, sections=sections, colours=study.colours)
-    _write(out / "index.html", page)
+    environment.filters["cell"] = _cell
+    for template, name in (("report.html", "index.html"), ("report.md", "report.md")):
+        page = environment.get_template(template).render(**content, sections=sections, colours=study.colours)
+        _write(out / name, page)
     return out / "index.html"
 
 
@@ -107,6 +115,11 @@ def _section(study: StudyFolder, key: str, title: str, fill: Callable[[StudyFold
 def _embedded(path: Path) -> str:
     """A picture as a data URI, so that the page is one file."""
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _cell(text: str) -> str:
+    """Text inside a Markdown table."""
+    return text.replace("|", r"\|").replace("\n", " ").replace("<", "&lt;")
 
 
 def _plain(value):

@@ -25,9 +25,9 @@ from .study_parts import (
     translators,
 )
 
-__all__ = ["ARM_WORDS", "KINDS", "Stage", "stages"]
+__all__ = ["ARM_WORDS", "KINDS", "Stage", "keeps_epochs", "stages"]
 
-KINDS = ("data", "gan", "masks", "translator", "images", "segmenter", "score", "external")
+KINDS = ("data", "gan", "masks", "translator", "images", "segmenter", "score", "epochs", "external")
 ARM_WORDS = ("title", "synthetic", "pretrained", "protocol")  # of an arm; its other keys are knobs of stroke_unet
 
 
@@ -77,6 +77,7 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
         *(_images_stage(study, folder, name) for name in sets),
         *(_segmenter_stage(study, folder, *run) for run in arms if run not in early),
         *(_evaluate_stage(folder, *run) for run in arms),
+        *(_epochs_stage(folder, *run) for run in arms if keeps_epochs(study, run[0])),
         *(_external_stage(folder, *run, name) for name in externals(study) for run in arms),
     ]
 
@@ -233,6 +234,24 @@ def _evaluate_stage(folder: Path, arm: str, seed: int) -> Stage:
         evaluate(**settings)
 
     return Stage(f"score {arm} seed {seed}", settings, run, (_train_name(arm, seed),), "score")
+
+
+def keeps_epochs(study: dict, arm: str) -> bool:
+    """Whether an arm's runs keep epochs, to be scored one by one as the paper does it."""
+    return bool(study["arms"][arm].get("keep_last", study["segmenter"]["settings"].get("keep_last")))
+
+
+def _epochs_stage(folder: Path, arm: str, seed: int) -> Stage:
+    """The epochs' weights take most of a study's disk, and go as soon as they are scored."""
+    scored = _evaluate_stage(folder, arm, seed)
+    settings = scored.settings | {"out": str(folder / "results" / "epochs" / f"{arm}_seed{seed}.csv"), "tidy": True}
+
+    def run() -> None:
+        from .epoch_scores import score_epochs
+
+        score_epochs(**settings)
+
+    return Stage(f"{scored.name} by epoch", settings, run, scored.needs, "epochs")
 
 
 def _external_stage(folder: Path, arm: str, seed: int, name: str) -> Stage:

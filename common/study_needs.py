@@ -24,8 +24,10 @@ __all__ = ["STEP_SECONDS", "Need", "knob", "knobs", "needs_of", "part_of", "set_
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 BENCHMARK_VOXELS = 64 * 64 * 16
 # docs/results.md, the benchmark: 280 cases in 44 s, 320 sets' cases in 39 s, 400 masks in 90 s (26 candidates each).
-SECONDS_PER_CASE = {"data": 0.16, "images": 0.12, "masks": 0.2, "score": 0.05}
+# epochs: the metrics alone, 34 ms at 128x128x32 on one core, behind which a GPU's forward pass of 10 ms is hidden.
+SECONDS_PER_CASE = {"data": 0.16, "images": 0.12, "masks": 0.2, "score": 0.05, "epochs": 0.0043}
 GB_PER_CASE = 105e-6  # an image, its label map and mask, compressed; 330 kB at most in the benchmark's data
+GB_PER_READING = 4e-7  # a row of results
 BYTES_PER_VOXEL = 4  # of the decoded copy that a training keeps beside a data set (cache/)
 STEP_SECONDS = 0.02  # at least, for kernels must be started: a guess
 COPIES_OF_WEIGHTS = 4  # model.pt once, last.pt with Adam's two moments three times
@@ -71,7 +73,11 @@ def needs_of(study: dict, stage: Stage, cases: Cases, device: str | None) -> Nee
     else:
         splits = SPLITS if stage.kind == "external" else ("test",)
         count = sum(cases.positive[split] + cases.negative[split] for split in splits)
-        return Need(SECONDS_PER_CASE["score"] * scale * count, 1e-4)
+        if stage.kind == "epochs":
+            part = _segmenter_part(study, stage.settings["arm"])
+            readings = count * min(int(knob(part, "keep_last")), int(knob(part, "epochs")))
+            return Need(SECONDS_PER_CASE["epochs"] * scale * readings, GB_PER_READING * readings)
+        return Need(SECONDS_PER_CASE["score"] * scale * count, GB_PER_READING * count)
     gb = count * (GB_PER_CASE * scale + BYTES_PER_VOXEL * 2 * voxels / 1e9)
     return Need(SECONDS_PER_CASE[stage.kind] * scale * count, gb)
 
@@ -139,8 +145,12 @@ def part_of(study: dict, stage: Stage) -> dict:
         return study["translators"][name]
     if stage.kind == "gan":
         return {"bundle": "lesion_wgan", **gans(study)[name]}
-    arm = study["arms"][name.rpartition(" seed ")[0]]
-    settings = study["segmenter"]["settings"] | {key: value for key, value in arm.items() if key not in ARM_WORDS}
+    return _segmenter_part(study, name.rpartition(" seed ")[0])
+
+
+def _segmenter_part(study: dict, arm: str) -> dict:
+    choice = {key: value for key, value in study["arms"][arm].items() if key not in ARM_WORDS}
+    settings = study["segmenter"]["settings"] | choice
     return {"bundle": "stroke_unet", "overlays": study["segmenter"]["overlays"], "settings": settings}
 
 

@@ -3,6 +3,7 @@
     python -m scripts.evaluate --model runs/clinical_seed1 --data data --split test --out results/clinical_seed1.csv
 
 Every reading of a test split is logged in DATA/test_readings.jsonl: choose models on `--split validation`.
+`--epoch kept` scores every epoch that a run with `--keep_last` has kept: the paper's own protocol (docs/studies.md).
 """
 
 from __future__ import annotations
@@ -21,11 +22,18 @@ def main(
     arm: str | None = None,
     seed: int | None = None,
     limit: int | None = None,
-    epoch: int | None = None,
+    epoch: int | str | None = None,
 ) -> None:
     """Score a segmenter's run on a split, write RESULTS.csv and print its summary."""
     from common.evaluation import describe_results, evaluate, origin_path
 
+    if epoch == "kept":
+        from common.epoch_scores import epochs_table, score_epochs
+
+        print(epochs_table(score_epochs(model, data, out, split, arm, seed, limit)).to_string(float_format="%.3f"))
+        return
+    if isinstance(epoch, str):
+        raise ValueError(f"--epoch {epoch!r}: expected the number of an epoch, or kept.")
     frame = evaluate(model, data, out, split, arm, seed, limit, epoch)
     header = json.loads(origin_path(Path(out)).read_text())
     print(describe_results(frame, header["split"], header["simulated"]))

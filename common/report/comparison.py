@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import cycle
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -15,15 +13,15 @@ from matplotlib.figure import Figure
 from ..statistics import holm, minimal_detectable_difference, paired_difference, paired_scores
 from .figures import STYLE
 from .folder import Section, StudyFolder, Table
+from .forests import differences_plot
 from .numbers import METRIC_TITLES, paired_rows
 
-__all__ = ["clinical_count", "comparison", "low_data", "mean_boxes", "published"]
+__all__ = ["clinical_count", "comparison", "low_data", "mean_boxes"]
 
 PERCENT = 100
 MOST_KINDS = 8
 BOXED = ("dice", "precision", "recall", "hd_paper", "assd", "relative_volume_difference")
 BOXES = "Boxes as the paper draws them: mean (line), one standard deviation (box), extremes (whiskers)."
-PUBLISHED = Path(__file__).with_name("published.json")
 
 
 def comparison(study: StudyFolder, section: Section) -> None:
@@ -33,13 +31,13 @@ def comparison(study: StudyFolder, section: Section) -> None:
     arms = [arm for arm in study.titles if arm in set(lesions["arm"])]
     cases = lesions.groupby(["arm", "subject"], sort=False)[list(BOXED)].mean().reset_index()
     names = {arm: study.titles[arm] for arm in arms}
-    _draw(study, section, mean_boxes(cases, names, study.colours), "boxes", "Test scores of all arms",
+    study.draw(section, mean_boxes(cases, names, study.colours), "boxes", "Test scores of all arms",
           f"Lesion cases, each case's seeds averaged; distances without missed lesions. {BOXES}", cases)  # fmt: skip
     rows = _differences(study, arms)
     section.numbers["differences"] = rows
     if rows:
-        _draw(
-            study, section, _forest(rows, study), "differences",
+        study.draw(
+            section, differences_plot(rows, study.titles, study.colours), "differences",
             f"Dice of every arm minus {study.titles[study.baseline]}",
             "Mean over cases of the paired difference (seeds averaged per case) and its 95 % interval, bootstrap over "
             "seeds x cases. Filled: Holm's p over all arms shown is below 0.05.", pd.DataFrame(rows),
@@ -76,8 +74,8 @@ def low_data(study: StudyFolder, section: Section) -> None:
     if len({row["clinical_cases"] for row in rows if row["clinical_cases"]}) < 2:
         section.notes.append("This study has no arms with different numbers of clinical cases.")
         return
-    _draw(
-        study, section, _curve(rows), "low_data", "Dice against the number of clinical cases",
+    study.draw(
+        section, _curve(rows), "low_data", "Dice against the number of clinical cases",
         "Points: mean over seeds; bars: lowest and highest seed. Dashed: no clinical case at all.", pd.DataFrame(rows),
     )  # fmt: skip
     protocols = {entry.get("protocol", "as_paper") for entry in study.settings["arms"].values() if _uses(entry)}
@@ -93,25 +91,6 @@ def low_data(study: StudyFolder, section: Section) -> None:
             "“Honest” arms: translator and lesion GAN saw this arm's clinical cases only, besides the normal cohort. "
             "They show what a group with so few cases can expect."
         )
-
-
-def published(study: StudyFolder, section: Section) -> None:
-    """The paper's Tables I and II, to read beside ours."""
-    content = json.loads(PUBLISHED.read_text())
-    ours = "simulated images" if study.simulated else "another data set"
-    section.notes.append(
-        f"Published by {content['source']}. Measured on another data set ({content['data']}); this study's scores come "
-        f"from {ours}, so that levels must not be compared, only whether differences point the same way."
-    )
-    for key, title in (
-        ("table_1", "Paper, Table I"),
-        ("few_cases", "Paper, few cases"),
-        ("table_2", "Paper, Table II"),
-    ):
-        part = content[key]
-        columns = part.get("columns", ["training", "Dice (%)"])
-        rows = [[cell or "–" for cell in row] for row in part["rows"]]
-        section.tables.append(Table(f"{title}: {part['metric']} (another data set)", columns, rows))
 
 
 def clinical_count(study: StudyFolder, arm: str) -> int:
@@ -166,21 +145,6 @@ def _differences(study: StudyFolder, arms: Sequence[str]) -> list[dict]:
     return rows
 
 
-def _forest(rows: Sequence[dict], study: StudyFolder) -> Figure:
-    with plt.rc_context(STYLE):
-        figure, ax = plt.subplots(figsize=(8.6, 1.2 + 0.34 * len(rows)))
-        for place, row in enumerate(rows):
-            colour = study.colours[row["arm"]]
-            ax.plot([row["low"], row["high"]], [place, place], color=colour, lw=1.8)
-            ax.plot(row["mean"], place, "s", ms=6, color=colour, mfc=colour if row["p_holm"] < 0.05 else "white")
-        ax.axvline(0, color="#333333", lw=1)
-        ax.set_yticks(range(len(rows)), [study.titles[row["arm"]] for row in rows])
-        ax.set_ylim(len(rows) - 0.5, -0.5)
-        ax.grid(axis="y", visible=False)
-        ax.set_xlabel("difference in Dice, points (right: better)")
-        return figure
-
-
 def _curve(rows: Sequence[dict]) -> Figure:
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(7.5, 3.8))
@@ -221,10 +185,3 @@ def _kind(entry: dict) -> str:
     if not entry.get("synthetic"):
         return "clinical alone"
     return f"+ {entry['synthetic']}" if isinstance(entry["synthetic"], str) else "+ synthetic"
-
-
-def _draw(study: StudyFolder, section: Section, figure: Figure, name: str, title: str, caption: str,
-          table: pd.DataFrame) -> None:  # fmt: skip
-    """A figure, and beside its PNG the CSV behind it."""
-    study.draw(section, figure, name, title, caption)
-    table.to_csv(study.out / "figures" / f"{name}.csv", index=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from ..bundles import load_network
 from ..datalists import Case, Dataset
@@ -52,7 +53,13 @@ def examples(study: StudyFolder, section: Section) -> None:
                 "stroke_title": f"{match.subject}\n{match_volume:.1f} ml",
             }
         )
-        section.numbers[case.subject] = {"lesion_ml": volume, "beside": match.subject, "beside_ml": match_volume}
+        section.numbers[case.subject] = {
+            "lesion_ml": volume,
+            "slice": z,
+            "beside": match.subject,
+            "beside_ml": match_volume,
+            "beside_slice": stroke_z,
+        }
     study.draw(
         section,
         pictures.example_maps(rows, data.spacing, f"{study.real_word} stroke DWI"),
@@ -62,6 +69,7 @@ def examples(study: StudyFolder, section: Section) -> None:
         "lesion. From left: healthy anatomy of the donor, the same with the drawn lesion (red) injected, the DWI made "
         f"of it, {_background(study)}, and the {study.real_word} DWI of the clinical training case whose lesion is "
         "closest in volume. Cases were chosen by lesion volume (90th, 70th, 50th and 25th percentile), not by looks.",
+        _table(section),
     )
 
 
@@ -122,7 +130,7 @@ def segmentation_examples(study: StudyFolder, section: Section) -> None:
                 "scores": {arm: f"Dice {100 * score:.1f} %" for arm, score in scores.items()},
             }
         )
-        section.numbers[case.subject] = {"size": size, "lesion_ml": volume, "dice": scores}
+        section.numbers[case.subject] = {"size": size, "lesion_ml": volume, "slice": z, "dice": scores}
     if not rows:
         section.missing.append("test cases with a lesion")
         return
@@ -139,7 +147,13 @@ def segmentation_examples(study: StudyFolder, section: Section) -> None:
         f"Slice with most lesion, the patient's right is on the left; seed {seed}. Cases were chosen by lesion "
         "volume (90th, 50th and 15th percentile of the test split), not by score. Dice is that of the "
         f"whole volume. {each}.",
+        _table(section),
     )
+
+
+def _table(section: Section) -> pd.DataFrame:
+    """What is shown: a row per case."""
+    return pd.json_normalize([{"subject": subject, **entry} for subject, entry in section.numbers.items()])
 
 
 def _by_volume(dataset: Dataset, split: str, quantiles: Sequence[float]) -> dict[Case, float]:

@@ -37,6 +37,7 @@ def external(study: StudyFolder, section: Section) -> None:
             f"{name} ({kind}): Dice of each arm",
             "All lesion cases of a data set that nothing in the study has learned from, each case's seeds averaged. "
             "Boxes as the paper draws them: mean (line), one standard deviation (box), extremes (whiskers).",
+            lesions.groupby(["arm", "subject"], sort=False)["dice"].mean().reset_index(),
         )
 
 

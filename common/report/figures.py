@@ -14,11 +14,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 __all__ = [
-    "BADGE", "SET_COLOURS", "STYLE", "VARIANT_COLOURS", "YELLOW", "arm_colours", "forest_plot", "histograms",
+    "BADGE", "SET_COLOURS", "STYLE", "VARIANT_COLOURS", "YELLOW", "arm_colours", "histograms",
     "loss_curves", "mask_distributions", "save", "spectra", "strips",
 ]  # fmt: skip
 
@@ -27,7 +26,8 @@ BADGE = "Simulated phantom: says nothing about clinical accuracy"
 # Okabe and Ito's colours, told apart with any colour vision; the order is the arms' order, baseline first.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#F0E442"
 GREY = "#7F7F7F"
-ARM_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE)
+# After these, darker and lighter ones: not all pairs of ten can be told apart by hue alone.
+ARM_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, "#56B4E9", "#333333", "#8C564B", "#9A8B00", "#7B61C9")
 SET_COLOURS = {"normal": GREY, "stroke": BLUE, "synthetic": VERMILLION}
 VARIANT_COLOURS = (PURPLE, GREEN, ORANGE, "#56B4E9", "#333333", "#8C564B", "#9A8B00", "#7B61C9")
 WARNING = "#9C2B00"
@@ -209,41 +209,6 @@ def loss_curves(runs: dict[str, pd.DataFrame], colours: dict[str, str], titles: 
             ax.set(xlabel="epoch", title="training losses" if len(panel) > 1 and len(runs) == 1 else ", ".join(panel))
             if panel is panels[0] or (len(runs) == 1 and len(panel) > 1):
                 ax.legend(fontsize=7)
-        return figure
-
-
-def forest_plot(entries: Sequence[dict], arms: dict[str, str], colours: dict[str, str]) -> Figure:
-    """Paired differences in points with their intervals, grouped as `numbers.forest` gives them."""
-    lines = list(dict.fromkeys((entry["group"], entry["label"]) for entry in entries))
-    groups = list(dict.fromkeys(group for group, _ in lines))
-    height = {line: -position - 0.6 * groups.index(line[0]) for position, line in enumerate(lines)}
-    shown = [arm for arm in arms if any(entry["arm"] == arm for entry in entries)]
-    with plt.rc_context(STYLE):
-        figure, ax = plt.subplots(
-            figsize=(8.6, 1.2 + 0.34 * (len(lines) + 0.6 * len(groups)) * max(1, len(shown) * 0.7))
-        )
-        for entry in entries:
-            y = height[entry["group"], entry["label"]] + 0.22 * ((len(shown) - 1) / 2 - shown.index(entry["arm"]))
-            colour = colours[entry["arm"]]
-            ax.plot([entry["low"], entry["high"]], [y, y], color=colour, lw=1.8, solid_capstyle="butt")
-            ax.plot(entry["mean"], y, "s", color=colour, ms=6 if entry["group"] == "Dice" else 4.5)
-            numbers = f"{entry['mean']:+.1f} [{entry['low']:+.1f}, {entry['high']:+.1f}]  n = {entry['n_cases']}"
-            ax.annotate(
-                numbers, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=7, color=colour,
-                annotation_clip=False,
-            )  # fmt: skip
-        ax.axvline(0, color="#333333", lw=1)
-        ax.set_yticks(list(height.values()), [label for _, label in lines])
-        for group in groups[1:]:
-            top = max(y for line, y in height.items() if line[0] == group)
-            ax.axhline(top + 0.8, color="#BBBBBB", lw=0.6)
-        ax.set_ylim(min(height.values()) - 0.6, 0.6)
-        ax.grid(axis="y", visible=False)
-        ax.spines["left"].set_visible(False)
-        ax.tick_params(axis="y", length=0)
-        ax.set_xlabel("difference to the baseline, in points (right: better)")
-        handles = [Line2D([], [], color=colours[arm], marker="s", ms=4.5, label=arms[arm]) for arm in shown]
-        ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         return figure
 
 

@@ -117,6 +117,17 @@ class StudyFolder:
         frame = read_results(files)
         return frame[frame["epoch"].isna()]
 
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """Test scores of the kept epochs of all runs that are scored by epoch so far."""
+        files = [file for run in self.expected_runs if (file := self.epochs_file(*run)).is_file()]
+        if not files:
+            raise FileNotFoundError("scores of the kept epochs (results/epochs/)")
+        return read_results(files)
+
+    def epochs_file(self, arm: str, seed: int) -> Path:
+        return self.path / "results" / "epochs" / f"{arm}_seed{seed}.csv"
+
     def result_file(self, arm: str, seed: int) -> Path:
         return self.path / "results" / f"{arm}_seed{seed}.csv"
 
@@ -127,11 +138,14 @@ class StudyFolder:
         """Runs that are not scored yet, in words."""
         return [f"{arm}, seed {seed}" for arm, seed in self.expected_runs if not self.result_file(arm, seed).is_file()]
 
-    def draw(self, section: Section, figure: Figure, name: str, title: str, caption: str) -> None:
-        """Write a figure and put it on the page."""
+    def draw(
+        self, section: Section, figure: Figure, name: str, title: str, caption: str, table: pd.DataFrame
+    ) -> None:  # fmt: skip
+        """Write a figure and the numbers behind it (`table`, as CSV beside the PNG), and put it on the page."""
         path = self.out / "figures" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         save(figure, path, title, self.simulated)
+        table.to_csv(path.with_suffix(".csv"), index=False)
         section.figures.append({"path": path, "title": title, "caption": caption})
 
     def _dataset(self, folder: str, what: str) -> Dataset:

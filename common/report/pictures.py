@@ -87,7 +87,7 @@ def _wrapped(title: str, columns: int) -> str:
 
 
 def _grid(rows: int, columns: int, shape: tuple[int, int], spacing: Sequence[float]) -> tuple[Figure, np.ndarray]:
-    width = min(10 / columns, 2.5)
+    width = min(max(10 / columns, 1.3), 2.5)
     height = width * (shape[1] * spacing[1]) / (shape[0] * spacing[0])
     with plt.rc_context(STYLE):
         return plt.subplots(rows, columns, figsize=(width * columns + 0.3, (height + 0.2) * rows + 0.6), squeeze=False)

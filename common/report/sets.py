@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.stats import wasserstein_distance
 
 from ..bundles import load_network, read_settings
@@ -66,6 +67,10 @@ def fidelity(study: StudyFolder, section: Section) -> None:
         f"Training cases, {study.real_word} and synthetic; boxes are quartiles, points are cases. Recovered Dice: the "
         f"segmenter trained on clinical cases only ({study.titles[study.baseline]}), on images that it was not trained "
         f"on, against the lesions that were painted in (synthetic) or are true ({study.real_word}, validation split).",
+        pd.DataFrame(
+            [(what, name, value) for what, found in panels for name, values in found.items() for value in values],
+            columns=["measure", "set", "value"],
+        ),
     )
 
 
@@ -168,18 +173,18 @@ def masks(study: StudyFolder, section: Section) -> None:
         "Lesion masks: drawn by the GAN, held out, and used for training",
         "Held-out masks are those of the validation split: the GAN was not trained on them, but its weights were "
         "chosen by these distances. No mask of the test split is used here.",
+        pd.DataFrame([{"set": name, **mask} for name, features in sets.items() for mask in features]),
     )
     rng = np.random.default_rng(0)
-    shown = {
-        name: [volumes[name][k].sum(2) for k in rng.permutation(len(volumes[name]))[:PICTURES]]
-        for name in ("GAN", "held out")
-    }
+    numbers = {name: rng.permutation(len(volumes[name]))[:PICTURES] for name in ("GAN", "held out")}
+    shown = {name: [volumes[name][k].sum(2) for k in chosen] for name, chosen in numbers.items()}
     study.draw(
         section,
         pictures.mask_pictures(shown, colours, spacing_of(affine)),
         "mask_pictures",
         "Lesion masks seen from above",
         "Random masks of both sets, summed over the slices (brighter: thicker).",
+        pd.DataFrame([{"set": name, **sets[name][k]} for name, chosen in numbers.items() for k in chosen]),
     )
 
 
@@ -233,6 +238,7 @@ def intensities(study: StudyFolder, section: Section) -> None:
         "Intensities of the normal, stroke and synthetic training cases",
         "Voxels of the brain (paper, Fig. 5). Lines: mean over cases; bands: quartiles over cases. The right panel "
         "shows the same on a logarithmic scale, where lesions are.",
+        pd.DataFrame({"intensity": centres, **means}),
     )
 
 

@@ -13,10 +13,13 @@ from ..results import SIZE_BINS, summary
 from ..stage_state import finished_stages
 from . import figures
 from .folder import Section, StudyFolder, Table
+from .forests import forest_panels, forest_plot
 from .numbers import METRIC_TITLES, differences, forest, headline, seeds_table
+from .published import PAPER_METRICS, paper_row
 
 __all__ = ["losses", "provenance", "scores"]
 
+FEW_ARMS = 5  # of which all metrics and differences still fit side by side
 SHORT = 12  # characters of a hash that are shown; summary.json has all
 
 
@@ -41,23 +44,41 @@ def scores(study: StudyFolder, section: Section) -> None:
     entries = forest(frame, study.settings)
     section.numbers["forest"] = entries
     if entries:
-        study.draw(
-            section,
-            figures.forest_plot(entries, study.titles, study.colours),
-            "forest",
-            f"Paired differences to {study.titles[study.baseline]}",
-            "Squares: mean over cases of the paired difference (seeds averaged per case); lines: 95 % interval of the "
-            "bootstrap over seeds x cases, 10,000 draws. Only the topmost line is the comparison that the study was "
-            "made for; the others are exploratory and not corrected for their number.",
-        )
+        _draw_forest(study, section, entries)
     section.tables = [
-        _metrics(study, arms, tables["metrics"], compared),
+        _paper_layout(study, arms, tables["metrics"]),
+        *([_metrics(study, arms, tables["metrics"], compared)] if len(arms) <= FEW_ARMS else []),
         _misses(study, tables["misses"]),
         _sizes(study, tables["sizes"]),
         _seeds(study, seeds_table(frame, study.settings)),
     ]
     if len(tables["negatives"]):
         section.tables.append(_negatives(study, tables["negatives"]))
+
+
+def _draw_forest(study: StudyFolder, section: Section, entries: list[dict]) -> None:
+    few = len({entry["arm"] for entry in entries}) < FEW_ARMS
+    first = "the topmost line" if few else "the leftmost panel"
+    study.draw(
+        section,
+        (forest_plot if few else forest_panels)(entries, study.titles, study.colours),
+        "forest",
+        f"Paired differences to {study.titles[study.baseline]}",
+        "Squares: mean over cases of the paired difference (seeds averaged per case); lines: 95 % interval of the "
+        f"bootstrap over seeds x cases, 10,000 draws. Only {first} is the comparison that the study was "
+        "made for; the others are exploratory and not corrected for their number.",
+        pd.DataFrame(entries),
+    )
+
+
+def _paper_layout(study: StudyFolder, arms: list[str], table: pd.DataFrame) -> Table:
+    titles = [METRIC_TITLES[metric] for metric in PAPER_METRICS]
+    return Table(
+        "All lesion cases, in the order of the paper's Table II: mean ± SD over cases",
+        ["arm", *(f"{title.title} ({title.unit})" for title in titles)],
+        [[study.titles[arm], *paper_row(table, arm)] for arm in arms],
+        "Each case's scores are averaged over seeds first; distances leave out missed lesions.",
+    )
 
 
 def _metrics(study: StudyFolder, arms: list[str], table: pd.DataFrame, compared: list[dict]) -> Table:
@@ -121,16 +142,20 @@ def _size_cell(row: pd.Series) -> str:
 
 
 def _seeds(study: StudyFolder, table: pd.DataFrame) -> Table:
-    others = [arm for arm in table.columns if arm != study.baseline]
+    """A row per arm; SD over seeds where there are several."""
+    several = len(table) > 1
     rows = []
-    for seed, row in table.iterrows():
-        gains = [100 * (row[arm] - row[study.baseline]) for arm in others]
-        rows.append([str(seed), *(_number(100 * value) for value in row), *(_number(gain, "+") for gain in gains)])
-    if len(table) > 1:
-        gains = [100 * (table[arm] - table[study.baseline]).std() for arm in others]
-        rows.append(["SD over seeds", *(_number(100 * value) for value in table.std()), *map(_number, gains)])
-    columns = ["seed", *(study.titles[arm] for arm in table.columns)]
-    return Table("Mean Dice (%) by seed", [*columns, *(f"{study.titles[arm]}: difference" for arm in others)], rows)
+    for arm in table.columns:
+        cells = [_number(100 * value) for value in table[arm]] + ([_number(100 * table[arm].std())] if several else [])
+        gains = 100 * (table[arm] - table[study.baseline])
+        if arm == study.baseline:
+            rows.append([study.titles[arm], *cells, *(["–"] * len(cells))])
+            continue
+        gained = [_number(gain, "+") for gain in gains] + ([_number(gains.std())] if several else [])
+        rows.append([study.titles[arm], *cells, *gained])
+    seeds, spread = [f"seed {seed}" for seed in table.index], ["SD"] if several else []
+    columns = ["arm", *seeds, *spread, *(f"difference, {seed}" for seed in seeds), *spread]
+    return Table("Mean Dice (%) by seed, and difference to the baseline", columns, rows)
 
 
 def _negatives(study: StudyFolder, table: pd.DataFrame) -> Table:
@@ -162,6 +187,7 @@ def losses(study: StudyFolder, section: Section) -> None:
             f"losses_{bundle}",
             f"{bundle}, {len(runs)} runs" if len(runs) > 1 else bundle,
             "Means over each epoch; val_... (dashed where it shares a panel): on the validation split.",
+            pd.concat([table.assign(run=run) for run, table in runs.items()], ignore_index=True),
         )
     if not groups:
         raise FileNotFoundError("the first epoch of a run (runs/*/losses.csv)")
@@ -208,11 +234,14 @@ def provenance(study: StudyFolder, section: Section) -> None:
         ]
         for name, run in runs.items()
     ]
+    by_epoch = sum(line.get("epoch") is not None for line in readings)
     readings_rows = [
         [line.get("time", "–"), Path(line.get("model", "–")).name, line.get("model_sha256", "–")[:SHORT],
          "all" if line.get("limit") is None else str(line["limit"])]
-        for line in readings
+        for line in readings if line.get("epoch") is None
     ]  # fmt: skip
+    if by_epoch:
+        section.notes.append(f"Besides those below, {by_epoch} readings of the test split were of kept epochs.")
     stage_rows = [[line["stage"], f"{line['seconds']:.0f}", f"{line['peak_gb']:.1f}"] for line in stages]
     total = f"{sum(line['seconds'] for line in stages) / 60:.1f} minutes together. Memory: peak of the process so far."
     candidates = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from ..texture import FREQUENCIES, Texture, texture_ratios, textures
 from . import figures
@@ -61,6 +62,10 @@ def texture(study: StudyFolder, section: Section) -> None:
         "Training cases with a lesion. Left: power inside the tissues, less their mean and shading; white noise would "
         "be a level line at its variance; lines are means, bands quartiles over cases. A translator paints what can be "
         "predicted, and grain cannot. Right: how far tissue steps from one slice to the next.",
+        pd.DataFrame(
+            [{"set": name, "steps": case.steps, **dict(zip((f"power at {f:.3f}" for f in FREQUENCIES), case.power))}
+             for name, found in sets.items() for case in found]
+        ),
     )  # fmt: skip
 
 

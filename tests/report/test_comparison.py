@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from study_fixture import COUNTS, SIZE, add_scores, make_study, start_study
 
-from common.report.comparison import PUBLISHED, comparison, low_data, mean_boxes, published
+from common.report.comparison import comparison, low_data, mean_boxes
 from common.report.folder import Section, StudyFolder
+from common.report.published import PUBLISHED, published
 from common.statistics import holm
 
 
