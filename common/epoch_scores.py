@@ -74,8 +74,8 @@ def epochs_table(frame: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
     """The paper's numbers of a metric over the epochs' means on lesion cases, one row per arm and seed.
 
     Returns:
-        `n_epochs`, `first`, `last` (epochs); `mean`, `sd` and `max` over epochs of the mean over cases; `best`, the
-        epoch of the maximum. Distances leave out missed lesions.
+        `n_epochs`, `first`, `last` (epochs); `mean`, `sd` (NaN of one epoch) and `max` over epochs of the mean over
+        cases; `best`, the epoch of the maximum. Distances leave out missed lesions.
     """
     lesions = frame[(frame["lesion_ml"] > 0) & frame["epoch"].notna()]
     means = lesions.groupby(["arm", "seed", "epoch"], sort=False)[metric].mean().reset_index()

@@ -5,14 +5,17 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from common import epoch_scores
 from common.datalists import Case, write_dataset
+from common.epoch_scores import epochs_table, score_epochs
 from common.evaluation import describe_results, evaluate
 from common.grids import grid_affine, write_volume
-from common.results import read_results
+from common.results import COLUMNS, read_results
 from scripts.evaluate import main
 
 SIZE = (7, 8, 9)
@@ -194,3 +197,102 @@ def test_a_run_is_not_scored_on_data_that_were_split_anew_since(run, data, tmp_p
 
     with pytest.raises(ValueError, match="has changed since .* was trained on it"):
         evaluate(str(run), str(data), str(tmp_path / "r.csv"))
+
+
+@pytest.fixture
+def kept(run) -> Path:
+    """Epochs 8 to 10: blind, seeing, blind; a lesion is brighter than the bias only in epoch 9."""
+    (run / "epochs").mkdir()
+    for epoch, bias in ((8, 1.0), (9, 0.0), (10, 1.0)):
+        network = Threshold()
+        torch.nn.init.constant_(network.bias, bias)
+        torch.save({"model": network.state_dict()}, run / "epochs" / f"{epoch:04d}.pt")
+    return run
+
+
+def epochs_read(folder: Path) -> list[int]:
+    return [json.loads(line)["epoch"] for line in (folder / "test_readings.jsonl").read_text().splitlines()]
+
+
+def test_every_kept_epoch_has_a_row_per_case(kept, data, tmp_path):
+    frame = score_epochs(str(kept), str(data), str(tmp_path / "r.csv"))
+
+    dice = frame.pivot(index="epoch", columns="subject", values="dice")
+    assert dice["found"].to_dict() == {8: 0, 9: 1, 10: 0}
+    assert dice[["quiet", "noisy"]].isna().all(axis=None)
+    assert epochs_read(data) == [8, 9, 10]
+    assert sorted(path.name for path in tmp_path.glob("r*")) == ["r.csv", "r.json", "runs"]
+
+
+def test_killed_scoring_goes_on_with_the_next_epoch(kept, data, tmp_path, monkeypatch):
+    whole = epoch_scores.evaluate
+
+    def killed(*args):
+        if args[-1] == 10:
+            raise KeyboardInterrupt
+        return whole(*args)
+
+    monkeypatch.setattr(epoch_scores, "evaluate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        score_epochs(str(kept), str(data), str(tmp_path / "r.csv"), tidy=True)
+    assert (kept / "epochs" / "0010.pt").is_file()
+
+    monkeypatch.setattr(epoch_scores, "evaluate", whole)
+    frame = score_epochs(str(kept), str(data), str(tmp_path / "r.csv"), tidy=True)
+
+    assert set(frame["epoch"]) == {8, 9, 10}
+    assert epochs_read(data) == [8, 9, 10]  # none twice
+    assert not (kept / "epochs").exists()
+    assert (kept / "model.pt").is_file()
+
+
+def test_scored_epochs_are_read_again_after_their_weights_have_gone(kept, data, tmp_path):
+    first = score_epochs(str(kept), str(data), str(tmp_path / "r.csv"), tidy=True)
+
+    again = score_epochs(str(kept), str(data), str(tmp_path / "r.csv"), tidy=True)
+
+    pd.testing.assert_frame_equal(first, again)
+    assert epochs_read(data) == [8, 9, 10]
+
+
+def test_result_of_other_weights_is_not_taken_for_this_one(kept, data, tmp_path):
+    score_epochs(str(kept), str(data), str(tmp_path / "r.csv"))
+    torch.save({"model": Threshold().state_dict()}, kept / "epochs" / "0010.pt")
+
+    with pytest.raises(ValueError, match=r"r\.csv is there, made with another epoch 0010"):
+        score_epochs(str(kept), str(data), str(tmp_path / "r.csv"))
+
+
+def test_run_without_kept_epochs_says_how_to_keep_some(run, data, tmp_path):
+    with pytest.raises(FileNotFoundError, match="--keep_last 100"):
+        score_epochs(str(run), str(data), str(tmp_path / "r.csv"))
+
+
+def test_command_prints_mean_and_maximum(kept, data, tmp_path, capsys):
+    main(str(kept), str(data), str(tmp_path / "r.csv"), epoch="kept")
+
+    row = capsys.readouterr().out.splitlines()[-1].split()
+    assert row == ["combined", "3", "3", "8", "10", "0.167", "0.289", "0.500", "9"]  # lesions: found and dark
+
+
+def test_command_refuses_what_is_no_epoch(kept, data, tmp_path):
+    with pytest.raises(ValueError, match="expected the number of an epoch, or kept"):
+        main(str(kept), str(data), str(tmp_path / "r.csv"), epoch="last")
+
+
+def test_mean_and_maximum_are_over_epochs_of_the_mean_over_lesion_cases():
+    rows = [
+        dict.fromkeys(COLUMNS, np.nan)
+        | {"arm": "a", "seed": seed, "epoch": epoch, "subject": subject, "lesion_ml": ml, "dice": dice}
+        for seed, epoch, subject, ml, dice in (
+            (1, 1, "x", 5, 0.2), (1, 1, "y", 1, 0.4), (1, 2, "x", 5, 0.8), (1, 2, "y", 1, 0.4),
+            (1, 2, "none", 0, np.nan), (2, 1, "x", 5, 1.0), (2, None, "x", 5, 0.0),
+        )
+    ]  # fmt: skip
+
+    table = epochs_table(pd.DataFrame(rows))
+
+    assert table.loc[("a", 1)].to_dict() == pytest.approx(
+        {"n_epochs": 2, "first": 1, "last": 2, "mean": 0.45, "sd": np.std([0.3, 0.6], ddof=1), "max": 0.6, "best": 2}
+    )
+    assert table.loc[("a", 2)][["n_epochs", "mean", "max"]].tolist() == [1, 1, 1]  # the selected weights are no epoch

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from study_fixture import ARMS, COUNTS, SIZE, add_masks, add_run, add_scores, add_segmenter, make_study, start_study
 
@@ -205,3 +206,28 @@ def test_only_what_was_measured_here_is_marked_as_simulated(page):
     assert len(captions) == 3
     assert not any("badge" in caption for caption in captions)
     assert all("badge" in part.split("</caption>")[0] for part in ours.split("<caption>")[1:])
+
+
+def test_every_figure_has_the_numbers_behind_it(study):
+    pictures = sorted((study / "report" / "figures").glob("*.png"))
+
+    assert len(pictures) > 10
+    assert all(len(pd.read_csv(path.with_suffix(".csv"))) for path in pictures)
+
+
+def test_markdown_holds_what_the_page_holds(study, page):
+    text = (study / "report" / "report.md").read_text()
+
+    linked = re.findall(r"!\[[^]]*\]\(([^)]*)\)", text)
+    assert len(linked) == page.count("<img")
+    assert all((study / "report" / path).is_file() for path in linked)
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == [title for _, title, _ in PARTS]
+    headers = [line for line in text.splitlines() if re.fullmatch(r"\|(-+:?\|)+|\|(-*:?\|)+", line)]
+    assert len(headers) == page.count("<table>")
+    lines = text.splitlines()
+    for place in (number for number, line in enumerate(lines) if line in headers):
+        columns = lines[place].count("|")
+        assert lines[place - 1].replace(r"\|", "").count("|") == columns
+        assert lines[place + 1].replace(r"\|", "").count("|") == columns
+    assert BADGE in text
+    assert "<made up>" not in text

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from common.report.published import PUBLISHED
 from common.study import stages
 from common.study_cases import cases_of
 from common.study_checks import refuse_impossible
@@ -177,6 +178,32 @@ def test_a_run_of_the_paper_keeps_about_two_gigabytes_of_epochs_and_goes_through
     assert need("train clinical_pix2pix10 seed 1").steps == 300 * ((311 + 2027) // 5)
     assert need("train pix2pix10").steps == 100 * ((311 + 428 + 2027) // 8)
     assert need("train pix2pix10_tuned_10 seed 1").seconds == 150 * 2 * 0.5
+    assert need("score clinical seed 1 by epoch").seconds == pytest.approx(100 * 159 * 0.0344)
+
+
+def test_kept_epochs_are_scored_and_only_they(tmp_path):
+    settings = {"overlays": ["demo"], "settings": {"epochs": 30, "keep_last": 10}}
+    study = load(tmp_path, segmenter=settings, arms={"clinical": {}, "few": {"clinical_cases": 3, "keep_last": 0}})
+    by_epoch = [stage for stage in stages(study, tmp_path) if stage.kind == "epochs"]
+    assert [stage.name for stage in by_epoch] == ["score clinical seed 1 by epoch", "score clinical seed 2 by epoch"]
+    assert by_epoch[0].needs == ("train clinical seed 1",)
+    assert by_epoch[0].settings["split"] == "test"
+    score = next(stage for stage in stages(study, tmp_path) if stage.kind == "score")
+    once, each = (needs_of(study, stage, cases_of(study["data"]), None) for stage in (score, by_epoch[0]))
+    assert each.gb == pytest.approx(10 * once.gb)
+    assert not [stage for stage in stages(load(tmp_path), tmp_path) if stage.kind == "epochs"]
+
+
+def test_each_arm_that_the_paper_published_is_there(tmp_path):
+    study = load_study("scripts/studies/paper.json", library=str(tmp_path))
+    tables = json.loads(PUBLISHED.read_text())
+    named = [name for row in tables["table_1"]["arms"] for name in row if name]
+    named += [name for (name,) in tables["few_cases"]["arms"]] + tables["table_2"]["arms"]
+    assert study["published"]
+    assert set(named) <= set(study["arms"])
+    assert set(named) == {*TABLE_1, *TABLE_2, "clinical_10", "clinical_50"}
+    parts = [tables[key] for key in ("table_1", "few_cases", "table_2")]
+    assert [len(part["arms"]) for part in parts] == [len(part["rows"]) for part in parts] == [5, 2, 18]
 
 
 def test_every_path_of_a_study_file_is_one_of_the_repository():

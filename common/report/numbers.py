@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +18,10 @@ __all__ = [
     "forest",
     "headline",
     "headline_arm",
+    "number",
     "paired_rows",
     "seeds_table",
+    "spread",
 ]
 
 FEW_CASES = 20
@@ -197,3 +200,13 @@ def seeds_table(frame: pd.DataFrame, study: dict) -> pd.DataFrame:
     return table.reindex(
         columns=list(study["arms"]), index=sorted(set(table.index) | set(study["seeds"])), fill_value=np.nan
     )
+
+
+def number(value: float, sign: str = "") -> str:
+    """With one decimal; a dash where there is none (NaN)."""
+    return "–" if math.isnan(value) else f"{value:{sign}.1f}"
+
+
+def spread(mean: float, sd: float) -> str:
+    """Mean ± SD; the mean alone where there is no SD."""
+    return number(mean) if math.isnan(sd) else f"{number(mean)} ± {number(sd)}"

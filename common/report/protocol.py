@@ -11,6 +11,7 @@ from ..epoch_scores import epochs_table
 from ..study import keeps_epochs
 from .figures import STYLE
 from .folder import Section, StudyFolder, Table
+from .numbers import spread
 
 __all__ = ["protocol"]
 
@@ -42,7 +43,7 @@ def protocol(study: StudyFolder, section: Section) -> None:
             less = [f"{row[key] - base[key]:+.1f}" for key in ("mean", "max", "selected")]
         rows.append(
             [study.titles[arm], str(len(runs)), f"{runs['first'].min()} to {runs['last'].max()}",
-             f"{row['mean']:.1f} ± {row['sd']:.1f}", f"{row['max']:.1f}", f"{row['selected']:.1f}", *less]
+             spread(row["mean"], row["sd"]), f"{row['max']:.1f}", f"{row['selected']:.1f}", *less]
         )  # fmt: skip
     section.tables.append(
         Table(

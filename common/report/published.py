@@ -10,7 +10,7 @@ import pandas as pd
 from ..epoch_scores import epochs_table
 from ..results import metrics_table
 from .folder import Section, StudyFolder, Table
-from .numbers import METRIC_TITLES
+from .numbers import METRIC_TITLES, spread
 
 __all__ = ["PAPER_METRICS", "PUBLISHED", "paper_row", "published"]
 
@@ -57,7 +57,7 @@ def paper_row(table: pd.DataFrame, arm: str) -> list[str]:
     cells = []
     for metric in PAPER_METRICS:
         row, factor = table.loc[arm, metric], METRIC_TITLES[metric].factor
-        cells.append(f"{factor * row['mean']:.1f} ± {factor * row['sd']:.1f}" if row["n_cases"] else "–")
+        cells.append(spread(factor * row["mean"], factor * row["sd"]))
     return cells
 
 
@@ -67,7 +67,7 @@ def _over_epochs(study: StudyFolder) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     means = 100 * table.groupby("arm", sort=False)[["mean", "sd"]].mean()
-    return {arm: f"{row['mean']:.1f} ± {row['sd']:.1f}" for arm, row in means.iterrows()}
+    return {arm: spread(row["mean"], row["sd"]) for arm, row in means.iterrows()}
 
 
 def _over_cases(study: StudyFolder) -> dict[str, list[str]]:

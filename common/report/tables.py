@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +13,7 @@ from ..stage_state import finished_stages
 from . import figures
 from .folder import Section, StudyFolder, Table
 from .forests import forest_panels, forest_plot
-from .numbers import METRIC_TITLES, differences, forest, headline, seeds_table
+from .numbers import METRIC_TITLES, differences, forest, headline, number, seeds_table, spread
 from .published import PAPER_METRICS, paper_row
 
 __all__ = ["losses", "provenance", "scores"]
@@ -95,7 +94,7 @@ def _metrics(study: StudyFolder, arms: list[str], table: pd.DataFrame, compared:
             row = table.loc[arm, metric] * title.factor
             n = int(table.loc[arm, metric]["n_cases"])
             partly = f"; n = {n}" if n < table.loc[arm, "dice"]["n_cases"] else ""
-            cells.append(f"{_spread(row['mean'], row['sd'])} ({_number(row['median'])}{partly})" if n else "–")
+            cells.append(f"{spread(row['mean'], row['sd'])} ({number(row['median'])}{partly})" if n else "–")
         for arm in others:
             row = by_key.get((arm, metric))
             if row is None:
@@ -137,8 +136,8 @@ def _sizes(study: StudyFolder, table: pd.DataFrame) -> Table:
 def _size_cell(row: pd.Series) -> str:
     if not row["n_cases"]:
         return "–"
-    median, missed = _number(100 * row["dice_median"]), f"{100 * row['empty_share']:.0f} %"
-    return f"{_spread(100 * row['dice'], 100 * row['dice_sd'])} ({median}), {missed}"
+    median, missed = number(100 * row["dice_median"]), f"{100 * row['empty_share']:.0f} %"
+    return f"{spread(100 * row['dice'], 100 * row['dice_sd'])} ({median}), {missed}"
 
 
 def _seeds(study: StudyFolder, table: pd.DataFrame) -> Table:
@@ -146,12 +145,12 @@ def _seeds(study: StudyFolder, table: pd.DataFrame) -> Table:
     several = len(table) > 1
     rows = []
     for arm in table.columns:
-        cells = [_number(100 * value) for value in table[arm]] + ([_number(100 * table[arm].std())] if several else [])
+        cells = [number(100 * value) for value in table[arm]] + ([number(100 * table[arm].std())] if several else [])
         gains = 100 * (table[arm] - table[study.baseline])
         if arm == study.baseline:
             rows.append([study.titles[arm], *cells, *(["–"] * len(cells))])
             continue
-        gained = [_number(gain, "+") for gain in gains] + ([_number(gains.std())] if several else [])
+        gained = [number(gain, "+") for gain in gains] + ([number(gains.std())] if several else [])
         rows.append([study.titles[arm], *cells, *gained])
     seeds, spread = [f"seed {seed}" for seed in table.index], ["SD"] if several else []
     columns = ["arm", *seeds, *spread, *(f"difference, {seed}" for seed in seeds), *spread]
@@ -266,14 +265,6 @@ def _json(path: Path) -> dict:
 
 def _lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
-def _number(value: float, sign: str = "") -> str:
-    return "–" if math.isnan(value) else f"{value:{sign}.1f}"
-
-
-def _spread(mean: float, sd: float) -> str:
-    return _number(mean) if math.isnan(sd) else f"{_number(mean)} ± {_number(sd)}"
 
 
 def _p(value: float) -> str:

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from common.report.figures import BADGE, arm_colours, loss_curves, mask_distributions, save
+from common.report.forests import forest_panels
 from common.report.pictures import example_maps, segmentations
 
 SIZE, SPACING = (7, 9), (3.0, 2.0, 5.0)
@@ -106,3 +107,26 @@ def test_picture_itself_tells_whether_its_data_are_simulated(tmp_path, simulated
 
     assert (figure.get_supxlabel() == BADGE) is simulated
     assert (tmp_path / "figure.png").is_file()
+
+
+def test_many_arms_stand_below_each_other_with_a_panel_for_each_size():
+    entries = [
+        {"group": group, "label": label, "arm": arm, "mean": mean, "low": mean - 1, "high": mean + 1, "n_cases": 9}
+        for group, label in (("Dice", "all"), ("Dice by lesion volume", "< 1 ml"), ("Dice by seed", "seed 1"))
+        for arm, mean in (("a", 2.0), ("b", -3.0))
+        if (label, arm) != ("< 1 ml", "b")
+    ]
+
+    figure = forest_panels(entries, {"base": "Base", "a": "A", "b": "B"}, {"a": "red", "b": "blue"})
+
+    whole, small = figure.axes
+    assert whole.get_title() == "all\nn = 9"
+    assert [text.get_text() for text in whole.get_yticklabels()] == ["A", "B"]
+    places = {
+        line.get_color(): (line.get_xdata()[0], line.get_ydata()[0])
+        for line in whole.lines
+        if len(line.get_xdata()) == 1
+    }
+    assert places == {"red": (2, 0), "blue": (-3, 1)}
+    assert whole.yaxis_inverted()  # the first arm on top
+    assert {line.get_color() for line in small.lines} == {"red", "#333333"}
