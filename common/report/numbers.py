@@ -61,10 +61,14 @@ METRIC_TITLES = {
 
 
 def headline_arm(study: dict) -> str | None:
-    """The arm that the headline is about: the first that uses synthetic cases, else the first but the baseline."""
+    """The arm that the headline is about: the first that adds synthetic cases to clinical ones.
+
+    Without such an arm the first that uses synthetic cases, else the first but the baseline.
+    """
     others = [arm for arm in study["arms"] if arm != study["baseline"]]
     synthetic = [arm for arm in others if study["arms"][arm].get("synthetic")]
-    return next(iter(synthetic or others), None)
+    added = [arm for arm in synthetic if study["arms"][arm].get("clinical_cases") != 0]
+    return next(iter(added or synthetic or others), None)
 
 
 def paired_rows(frame: pd.DataFrame, arm: str, baseline: str) -> pd.DataFrame:

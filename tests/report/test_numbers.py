@@ -53,6 +53,10 @@ def test_one_seed_and_few_cases_are_cautioned_about():
 
 
 def test_headline_is_about_the_arm_with_synthetic_cases():
+    alone = {"clinical_cases": 0, "synthetic": "synthetic"}
+    arms = {"a": {}, "alone": alone, "both": {"clinical_cases": 6, "synthetic": "synthetic"}}
+    assert headline_arm({"arms": arms, "baseline": "a"}) == "both"
+    assert headline_arm({"arms": {"a": {}, "alone": alone}, "baseline": "a"}) == "alone"
     assert headline_arm({"arms": {"a": {}, "c": {}, "b": {"synthetic": True}}, "baseline": "a"}) == "b"
     assert headline_arm({"arms": {"a": {}, "c": {}}, "baseline": "a"}) == "c"
     assert headline_arm({"arms": {"a": {}}, "baseline": "a"}) is None
