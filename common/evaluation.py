@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from .bundles import load_network, read_settings, sha256
 from .datalists import SPLITS, Case, Dataset, fingerprint, read_dataset
-from .external import refuse_common_cases
+from .external import refuse_seen_cases
 from .metrics import case_metrics
 from .prediction import read_lesion, segment_dataset
 from .results import read_results, summary, write_results
@@ -81,8 +81,8 @@ def evaluate(
     settings = read_settings(model)["settings"]
     _refuse_other_grid(model, settings, dataset.size)
     _refuse_other_split(model, settings, dataset)
-    if split == "all":
-        refuse_common_cases(read_dataset(settings["dataset_dir"]), dataset)
+    if split in ("test", "all"):
+        refuse_seen_cases(settings, dataset, cases)
     named_arm, named_seed = _arm_and_seed(model.resolve().name, settings)
     origin = {
         "model": str(model.resolve()),

@@ -8,20 +8,22 @@ and the sidecars, not from what a study says it wanted.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .datalists import Case, Dataset, fingerprint, read_dataset
+from .mask_twins import refuse_twins
 
-__all__ = ["Origin", "origins_of", "refuse_leaks"]
+__all__ = ["KEYS", "LIBRARY", "Origin", "origins_of", "refuse_leaks"]
 
 KEYS = ("source_brain", "source_mask")
+LIBRARY = "library"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """One thing that was learned from: a subject, source brain or source mask (`kind`), and by what (`path`)."""
+    """One thing that was learned from (`kind`: subject, source_brain, source_mask, or a mask library), and by what."""
 
     kind: str
     name: str
@@ -48,7 +50,13 @@ def refuse_leaks(settings: dict, honest: bool = False) -> None:
                 held_out[kind, name] = case
             elif case.cohort == "stroke" and case.subject not in own:
                 strangers[kind, name] = case
+    kept_apart, searched = [case for case in dataset.cases if case.split != "training"], set()
     for origin in origins_of(settings, "the segmenter"):
+        if origin.kind == LIBRARY:
+            if origin.name not in searched:
+                refuse_twins(origin.name, dataset, kept_apart, origin.path)
+            searched.add(origin.name)
+            continue
         if case := held_out.get((origin.kind, origin.name)):
             raise ValueError(
                 f"{path}: {origin.path} has seen the {origin.kind} {origin.name}, which is that of {case.subject} in "
@@ -73,7 +81,7 @@ def origins_of(settings: dict, path: str) -> Iterator[Origin]:
         ValueError: a data set on the way has changed since.
     """
     if library := settings.get("mask_library"):
-        yield from _of_library(library, settings, path)
+        yield from _of_library(library, settings["size"], path)
     elif folder := settings.get("dataset_dir"):
         if settings.get("dataset") not in (None, fingerprint(folder)):
             raise ValueError(
@@ -102,6 +110,9 @@ def _of_set(folder: Path, path: str) -> Iterator[Origin]:
         for key in ("donor", "mask_subject"):
             if name := case.source.get(key):
                 yield Origin("subject", str(name), f"{path}, {key} of {case.subject}")
+        for key in ("appearance", "drawn"):  # noise, brightness or a lesion's strength are those of a real case
+            if name := (case.source.get(key) or {}).get("reference"):
+                yield Origin("subject", str(name), f"{path}, {key} of {case.subject}")
         for key in KEYS:
             if name := case.source.get(key):
                 yield Origin(key, str(name), f"{path}, {case.subject}")
@@ -109,18 +120,24 @@ def _of_set(folder: Path, path: str) -> Iterator[Origin]:
         yield from _of_run(Path(model), f"{path} <- {Path(model).name}")
     masks = Path(made.get("masks") or "")
     if (masks / "masks.json").is_file():
-        model = Path(json.loads((masks / "masks.json").read_text())["model"])
+        drawn = json.loads((masks / "masks.json").read_text())
+        model = Path(drawn["model"])
         yield from _of_run(model, f"{path} <- {masks.name} <- {model.name}")
+        if drawn.get("select", "none") not in ("none", "training"):
+            yield from _of_library(drawn["select"], drawn["size"], f"{path} <- {masks.name}, selected")
+    elif made.get("masks") not in (None, "None", "clinical"):  # "None": a lesion-free set
+        yield from _of_library(made["masks"], read_dataset(folder).size, f"{path} <- {masks.name}")
 
 
-def _of_library(library: str, settings: dict, path: str) -> Iterator[Origin]:
-    """Masks that a lesion GAN learned from. The library of a published one need not be on this machine."""
+def _of_library(library: str, size: Sequence[int], path: str) -> Iterator[Origin]:
+    """Masks of a library that were learned from. That of a published lesion GAN need not be on this machine."""
     from .mask_library import read_masks
 
     if not Path(library).exists():
         print(f"{path} learned from {library}, which is not here: whose masks they are was not checked.")
         return
-    for name in read_masks(library, tuple(settings["size"]), "training").ids:
+    yield Origin(LIBRARY, str(library), path)
+    for name in read_masks(library, tuple(size), "training").ids:
         yield Origin("source_mask", str(name), path)
 
 

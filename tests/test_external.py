@@ -1,9 +1,11 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 from common.datalists import read_dataset
-from common.external import refuse_common_cases
+from common.external import refuse_common_cases, refuse_seen_cases
 from common.study import stages
 from common.study_checks import refuse_impossible
 from common.study_file import load_study
@@ -80,3 +82,52 @@ def test_what_cannot_be_scored_is_refused_before_the_study_begins(pair, make_dat
     ):
         with pytest.raises(ValueError, match=words):
             refuse_impossible(study_with(tmp_path, own, {name: str(folder)}), tmp_path / "out")
+
+
+def seen(settings, dataset, **changes):
+    return refuse_seen_cases({"dataset_dir": str(settings.folder), **changes}, dataset, dataset.cases)
+
+
+def test_a_case_whose_mask_a_synthetic_set_has_painted_is_refused(pair, make_dataset, tmp_path):
+    own, elsewhere = pair
+    made = make_dataset(tmp_path / "synthetic", seed=9)
+    (made.folder / "dataset.json").write_text(
+        json.dumps(json.loads((made.folder / "dataset.json").read_text()) | {"synthetic": True})
+    )
+    edit(made, made.cases[0].subject, source_mask="isles-7", source_brain=None)
+    theirs = edit(elsewhere, elsewhere.cases[0].subject, source_mask="isles-8")
+    seen(own, theirs, synthetic_dir=str(made.folder))
+    theirs = edit(elsewhere, elsewhere.cases[0].subject, source_mask="isles-7")
+    with pytest.raises(ValueError, match="synthetic, .* has seen the source_mask isles-7, which is that of case-01"):
+        seen(own, theirs, synthetic_dir=str(made.folder))
+
+
+def test_what_cannot_be_checked_is_said(pair, tmp_path, capsys):
+    own, elsewhere = pair
+    seen(own, elsewhere, pretrained=str(tmp_path / "gone"))
+    assert "was not checked as a whole" in capsys.readouterr().out
+    refuse_seen_cases({"dataset_dir": str(tmp_path / "gone")}, elsewhere, elsewhere.cases)
+    assert "whether these test cases have been seen was not checked" in capsys.readouterr().out
+
+
+def test_a_training_case_that_is_a_test_case_in_a_copy_is_refused(pair, tmp_path):
+    own, _ = pair
+    twin = own.select("training", "stroke", has_lesion=True)[0]
+    own = edit(own, twin.subject, sha256="that image")
+    copy = Path(shutil.copytree(own.folder, tmp_path / "copy"))
+    refuse_seen_cases({"dataset_dir": str(own.folder)}, (same := read_dataset(copy)), same.select("test"))
+    content = json.loads((copy / "dataset.json").read_text())
+    moved = next(entry for entry in content["training"] if twin.subject in entry["image"])
+    content["training"].remove(moved)
+    content["test"].append(moved)
+    (copy / "dataset.json").write_text(json.dumps(content))
+    copied = read_dataset(copy)
+    with pytest.raises(ValueError, match=f"{twin.subject} has the sha256 that image of {twin.subject}, a training"):
+        refuse_seen_cases({"dataset_dir": str(own.folder)}, copied, copied.select("test"))
+
+
+def test_all_cases_of_a_copy_are_no_external_test_set(pair, tmp_path):
+    own, _ = pair
+    copied = read_dataset(shutil.copytree(own.folder, tmp_path / "copy"))
+    with pytest.raises(ValueError, match="has the source_brain .* a training case of"):
+        refuse_seen_cases({"dataset_dir": str(own.folder)}, copied, copied.select(cohort="stroke"))

@@ -4,9 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import ndimage
 
 from common.datalists import fingerprint, read_dataset, write_dataset
+from common.grids import read_volume, write_volume
 from common.leaks import refuse_leaks
 from common.stage_state import run_stage, state_of
 from common.study import stages
@@ -54,6 +57,79 @@ def sidecar(world, **entries):
 
 def held_out(world, split="test"):
     return read_dataset(world["dataset_dir"]).select(split, has_lesion=True)[0]
+
+
+@pytest.mark.parametrize("key", ["appearance", "drawn"])
+def test_a_case_whose_noise_or_strength_was_taken_counts_as_seen(key, world):
+    own = read_dataset(world["dataset_dir"]).select("training", "stroke", has_lesion=True)
+    sidecar(world, **{key: {"reference": own[0].subject}})
+    refuse_leaks(world, honest=True)
+    sidecar(world, **{key: {"reference": own[3].subject}})
+    refuse_leaks(world)
+    with pytest.raises(ValueError, match=f"honest arm of 2 .* {key} of .* has seen the subject {own[3].subject}"):
+        refuse_leaks(world, honest=True)
+    sidecar(world, **{key: {"reference": held_out(world).subject}})
+    with pytest.raises(ValueError, match="test results would be too good"):
+        refuse_leaks(world)
+
+
+def forget_masks(world):
+    """As imported cases are: none tells which mask of a library is its own."""
+    for case in read_dataset(world["dataset_dir"]).cases:
+        number = case.subject.removeprefix("case-")
+        content = json.loads(case.sidecar.read_text())
+        write(case.sidecar, content | {"source_mask": None, "source_brain": f"hospital/sub-0{number}"})
+    case = held_out(world)
+    lesion, affine = read_volume(case.label)
+    write_volume(case.label, ndimage.binary_dilation(lesion, iterations=2).astype(np.uint8), affine)  # > 20 voxels
+
+
+def plant(library, case, name="sub-77", shift=0):
+    """A library whose training masks hold the lesion of a case, moved by so many voxels."""
+    lesion, affine = read_volume(case.label)
+    for number in range(8):
+        other = np.zeros_like(lesion)
+        other[number, 3:6, 2:5] = 1
+        write_volume(library / f"other-{number}x.nii.gz", other, affine)
+    for place in "abcd":  # at least one of them is of the library's training split
+        write_volume(library / f"{place}_{name}.nii.gz", np.roll(lesion, shift, 0), affine)
+
+
+def learn_from(library, world, tmp_path):
+    size = list(read_dataset(world["dataset_dir"]).size)
+    change(tmp_path / "gan", dataset_dir=None, dataset=None, mask_library=str(library), size=size)
+
+
+def test_a_library_that_holds_a_held_out_patients_lesion_stops_the_run(world, tmp_path):
+    case, library = held_out(world), tmp_path / "library"
+    forget_masks(world)
+    plant(library, case)
+    learn_from(library, world, tmp_path)
+    with pytest.raises(ValueError, match=rf"gan has learned from .*library, whose mask .* {case.subject} in 'test'"):
+        refuse_leaks(world)
+
+
+def test_masks_that_a_gan_was_made_to_take_after_count_as_well(world, tmp_path):
+    case, library = held_out(world), tmp_path / "library"
+    forget_masks(world)
+    plant(library, case)
+    size = list(read_dataset(world["dataset_dir"]).size)
+    write(tmp_path / "masks/masks.json", {"model": str(tmp_path / "gan"), "select": str(library), "size": size})
+    with pytest.raises(ValueError, match=rf"masks, selected has learned from .*library.* lesion of {case.subject}"):
+        refuse_leaks(world)
+
+
+def test_a_lesion_that_came_to_the_atlas_by_another_way_is_known_by_its_number(world, tmp_path):
+    case = held_out(world)
+    forget_masks(world)
+    number = case.subject.removeprefix("case-")
+    plant(tmp_path / "others", case, "sub-4711", shift=1)
+    learn_from(tmp_path / "others", world, tmp_path)
+    refuse_leaks(world)
+    plant(tmp_path / "own", case, f"sub-{number}", shift=1)
+    learn_from(tmp_path / "own", world, tmp_path)
+    with pytest.raises(ValueError, match=rf"_sub-{number} seems to be the lesion of {case.subject}"):
+        refuse_leaks(world)
 
 
 def test_without_a_leak_nothing_is_said(world):

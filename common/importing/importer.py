@@ -67,7 +67,9 @@ def import_dataset(
     found = find_cases(layout, source, images, masks)
     found = _with_patterns(found, Path(source), brains, anatomies)
     centres = centres_of(Path(source))
-    found = [replace(case, centre=centres.get(case.person)) for case in found]
+    # Another hospital's sub-01 is somebody else.
+    whose = Path(source).resolve().name
+    found = [replace(case, centre=centres.get(case.person), person=f"{whose}/{case.person}") for case in found]
     kind = anatomies if anatomies in ("none", "atlas") else "maps"
     job = Job(out, cohort, options, volume, kind)
     begin_folder(out / "import.json", {"size": list(options.size)}, {"affine": grid_affine(options.size).tolist()})
