@@ -52,7 +52,7 @@ def score_epochs(
         raise ValueError(f"--out {out}: expected a name that ends in .csv.")
     kept = {f"{epoch:04d}": sha256(Path(model) / "epochs" / f"{epoch:04d}.pt") for epoch in kept_epochs(model)}
     if out.exists():
-        _refuse_other_origin(out, {"split": split, "limit": limit}, kept, data)
+        _refuse_other_origin(out, Path(model), {"split": split, "limit": limit, "arm": arm, "seed": seed}, kept, data)
     else:
         if not kept:
             raise FileNotFoundError(f"{model}/epochs: no weights there. Train with `--keep_last 100`, as the paper.")
@@ -62,8 +62,10 @@ def score_epochs(
             for name in tqdm(kept, desc=f"{Path(model).name}, epochs on {split}", unit="epoch")
         ]
         header = json.loads(origin_path(parts / f"{max(kept)}.csv").read_text())
-        write_origin(out, {**header, "epoch": None, "model_sha256": kept})
+        whole = {**header, "epoch": None, "model_sha256": sha256(Path(model) / "model.pt"), "epochs": kept}
+        write_origin(out, whole)
         write_results(pd.concat(frames, ignore_index=True), out)
+        _keep_readings(parts)
         shutil.rmtree(parts)
     if tidy:
         shutil.rmtree(Path(model) / "epochs", ignore_errors=True)
@@ -88,11 +90,20 @@ def epochs_table(frame: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
     return table.assign(best=best)
 
 
-def _refuse_other_origin(out: Path, choice: dict, kept: dict[str, str], data: str) -> None:
+def _keep_readings(parts: Path) -> None:
+    """Move what was logged of readings beside the parts, where the data are read-only, to where the result lies."""
+    log = parts / "test_readings.jsonl"
+    if log.is_file():
+        with open(parts.parent / log.name, "a") as file:
+            file.write(log.read_text())
+
+
+def _refuse_other_origin(out: Path, model: Path, choice: dict, kept: dict[str, str], data: str) -> None:
     before = json.loads(origin_path(out).read_text()) if origin_path(out).is_file() else {}
-    now = {**choice, "data_sha256": sha256(Path(data) / "dataset.json")}
-    changed = [key for key in now if before.get(key) != now[key]]
-    scored = before.get("model_sha256") or {}
+    now = {"model_sha256": sha256(model / "model.pt"), "data_sha256": sha256(Path(data) / "dataset.json"), **choice}
+    given = {key: value for key, value in now.items() if value is not None or key == "limit"}
+    changed = [key for key, value in given.items() if before.get(key) != value]
+    scored = before.get("epochs") or {}
     changed += [f"epoch {epoch}" for epoch, found in kept.items() if scored.get(epoch) != found]
     if changed:
         raise ValueError(

@@ -28,7 +28,8 @@ from .study_parts import (
 __all__ = ["ARM_WORDS", "KINDS", "Stage", "keeps_epochs", "stages"]
 
 KINDS = ("data", "gan", "masks", "translator", "images", "segmenter", "score", "epochs", "external")
-ARM_WORDS = ("title", "synthetic", "pretrained", "protocol")  # of an arm; its other keys are knobs of stroke_unet
+# Keys of an arm; all others are knobs of stroke_unet.
+ARM_WORDS = ("title", "synthetic", "pretrained", "protocol", "against")
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "externals", "gan_of", "gans", "in_order", "mask_sets", "method_of", "refuse_unknown_names", "segmenter_of",
-    "synthetic_sets", "translators",
+    "externals", "gan_of", "gans", "in_order", "mask_sets", "method_of", "reference_of", "refuse_unknown_names",
+    "segmenter_of", "synthetic_sets", "translators",
 ]  # fmt: skip
 
 
@@ -48,6 +48,25 @@ def segmenter_of(study: dict, translator: str) -> str | None:
     return translators(study)[translator].get("segmenter", study["baseline"])
 
 
+def reference_of(study: dict, arm: str) -> str | None:
+    """The arm that another one is compared with; None for the baseline.
+
+    Its "against"; else, if it uses synthetic cases, the arm that is trained on as many clinical cases and nothing else;
+    else the baseline.
+    """
+    arms, baseline = study["arms"], study["baseline"]
+    if arm == baseline:
+        return None
+    if against := arms[arm].get("against"):
+        return against
+    if arms[arm].get("synthetic") or arms[arm].get("pretrained"):
+        for name in (baseline, *arms):
+            alone = set(arms[name]) <= {"title", "clinical_cases", "epochs"}
+            if alone and name != arm and arms[name].get("clinical_cases") == arms[arm].get("clinical_cases"):
+                return name
+    return baseline
+
+
 def method_of(choice: dict) -> str:
     """How a set is made: by a translator unless it says otherwise."""
     return choice.get("method", "translator")
@@ -85,8 +104,11 @@ def refuse_unknown_names(study: dict, sets: dict[str, dict]) -> None:
     for arm, choice in arms.items():
         if choice.get("synthetic") not in (None, *sets):
             refuse(f"arm {arm!r}", "synthetic", choice["synthetic"], "sets", [*sets, "`variants` makes others"])
-        if choice.get("pretrained") not in (None, *arms):
-            refuse(f"arm {arm!r}", "pretrained", choice["pretrained"], "arms", arms)
+        for key in ("pretrained", "against"):
+            if choice.get(key) not in (None, *arms):
+                refuse(f"arm {arm!r}", key, choice[key], "arms", arms)
+        if choice.get("against") == arm:
+            raise ValueError(f'study {study["name"]!r}: arm {arm!r} is compared with itself ("against").')
 
 
 def in_order(parts: dict[str, dict], what: str) -> list[str]:

@@ -263,6 +263,28 @@ def test_result_of_other_weights_is_not_taken_for_this_one(kept, data, tmp_path)
         score_epochs(str(kept), str(data), str(tmp_path / "r.csv"))
 
 
+def test_result_of_another_run_is_not_taken_for_this_one(kept, data, tmp_path):
+    score_epochs(str(kept), str(data), str(tmp_path / "r.csv"), tidy=True)
+    other = Path(shutil.copytree(kept, tmp_path / "runs" / "other_seed9"))
+    network = Threshold()
+    nn.init.constant_(network.bias, 0.5)
+    torch.save({"model": network.state_dict()}, other / "model.pt")
+
+    with pytest.raises(ValueError, match="made with another model_sha256"):
+        score_epochs(str(other), str(data), str(tmp_path / "r.csv"))
+    with pytest.raises(ValueError, match="made with another arm, seed"):
+        score_epochs(str(kept), str(data), str(tmp_path / "r.csv"), arm="mine", seed=77)
+
+
+def test_readings_of_read_only_data_outlive_the_parts(kept, data, tmp_path):
+    (data / "test_readings.jsonl").mkdir()  # as good as read-only, for root too
+
+    score_epochs(str(kept), str(data), str(tmp_path / "results" / "r.csv"))
+
+    lines = (tmp_path / "results" / "test_readings.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [8, 9, 10]
+
+
 def test_run_without_kept_epochs_says_how_to_keep_some(run, data, tmp_path):
     with pytest.raises(FileNotFoundError, match="--keep_last 100"):
         score_epochs(str(run), str(data), str(tmp_path / "r.csv"))

@@ -25,7 +25,7 @@ BOXES = "Boxes as the paper draws them: mean (line), one standard deviation (box
 
 
 def comparison(study: StudyFolder, section: Section) -> None:
-    """Boxes of every arm (paper, Figs. 6, 7, 9), and the paired difference of every arm to the baseline in Dice."""
+    """Boxes of every arm (paper, Figs. 6, 7, 9), and the paired difference of every arm in Dice."""
     lesions = study.results[study.results["lesion_ml"] > 0]
     section.missing += [f"score of {run}" for run in study.open_scores()]
     arms = [arm for arm in study.titles if arm in set(lesions["arm"])]
@@ -37,17 +37,19 @@ def comparison(study: StudyFolder, section: Section) -> None:
     section.numbers["differences"] = rows
     if rows:
         study.draw(
-            section, differences_plot(rows, study.titles, study.colours), "differences",
-            f"Dice of every arm minus {study.titles[study.baseline]}",
-            "Mean over cases of the paired difference (seeds averaged per case) and its 95 % interval, bootstrap over "
-            "seeds x cases. Filled: Holm's p over all arms shown is below 0.05.", pd.DataFrame(rows),
+            section, differences_plot(rows, study.contrasts, study.colours), "differences",
+            f"Dice of every arm minus {study.titles[study.baseline]}, unless another arm is named",
+            "An arm with synthetic cases is compared with that of as many clinical cases alone. Mean over cases of the "
+            "paired difference (seeds averaged per case) and its 95 % interval, bootstrap over seeds x cases. Filled: "
+            "Holm's p over all arms shown is below 0.05.", pd.DataFrame(rows),
         )  # fmt: skip
         section.tables.append(
             Table(
-                "Dice against the baseline, all arms as one family",
-                ["arm", "cases", "seeds", "difference (points) [95 %]", "p", "p (Holm)", "detectable (points)"],
+                "Differences in Dice, all arms as one family",
+                ["arm", "compared with", "cases", "seeds", "difference (points) [95 %]", "p", "p (Holm)",
+                 "detectable (points)"],
                 [
-                    [study.titles[row["arm"]], str(row["n_cases"]), str(row["n_seeds"]),
+                    [study.titles[row["arm"]], study.titles[row["against"]], str(row["n_cases"]), str(row["n_seeds"]),
                      f"{row['mean']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]",
                      *(f"{row[key]:.3f}" if row[key] >= 0.001 else "< 0.001" for key in ("p", "p_holm")),
                      f"{row['detectable']:.1f}"]
@@ -56,6 +58,7 @@ def comparison(study: StudyFolder, section: Section) -> None:
                 "p: Wilcoxon signed-rank over cases. Detectable: the smallest true difference that a paired t test on "
                 "these cases finds with 80 % power, from the measured spread of the differences; about smaller ones an "
                 "open result says nothing. It covers the choice of cases; the spread of trainings comes on top.",
+                words=2,
             )
         )  # fmt: skip
 
@@ -130,16 +133,17 @@ def _draw_boxes(ax: Axes, values: Sequence[pd.Series], colours: Sequence[str]) -
 def _differences(study: StudyFolder, arms: Sequence[str]) -> list[dict]:
     rows = []
     for arm in arms:
-        if arm == study.baseline:
+        against = study.against(arm)
+        if against is None:
             continue
         try:
-            shared = paired_rows(study.results, arm, study.baseline)
+            shared = paired_rows(study.results, arm, against)
         except ValueError:
             continue  # not scored with a common seed yet: `scores` says so
-        found = paired_difference(shared, arm, study.baseline)
+        found = paired_difference(shared, arm, against)
         points = {key: PERCENT * found[key] for key in ("mean", "low", "high")}
-        detectable = PERCENT * minimal_detectable_difference(paired_scores(shared, arm, study.baseline, "dice"))
-        rows.append({"arm": arm, **found, **points, "detectable": detectable})
+        detectable = PERCENT * minimal_detectable_difference(paired_scores(shared, arm, against, "dice"))
+        rows.append({"arm": arm, "against": against, **found, **points, "detectable": detectable})
     for row, p in zip(rows, holm([row["p"] for row in rows])):
         row["p_holm"] = p
     return rows

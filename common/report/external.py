@@ -9,6 +9,7 @@ from ..datalists import read_dataset
 from ..results import read_results
 from ..statistics import paired_difference
 from .folder import Section, StudyFolder, Table
+from .numbers import paired_rows, spread
 
 __all__ = ["external"]
 
@@ -16,7 +17,7 @@ PERCENT = 100
 
 
 def external(study: StudyFolder, section: Section) -> None:
-    """A box and a table row per arm and external test set; the difference to the baseline on the same cases."""
+    """A box and a table row per arm and external test set; its paired difference on the same cases."""
     names = study.settings.get("external", {})
     if not names:
         section.notes.append("This study names no external test set (`--external`, docs/studies.md).")
@@ -57,19 +58,21 @@ def _table(study: StudyFolder, name: str, kind: str, lesions: pd.DataFrame, arms
     for arm in arms:
         per_case = lesions[lesions["arm"] == arm].groupby("subject")["dice"].mean()
         numbers[arm] = {"dice": float(per_case.mean()), "sd": float(per_case.std()), "n_cases": len(per_case)}
-        difference = "–"
-        if arm != study.baseline and study.baseline in arms:
-            shared = set(lesions.loc[lesions["arm"] == arm, "seed"]) & set(
-                lesions.loc[lesions["arm"] == study.baseline, "seed"]
-            )
-            found = paired_difference(lesions[lesions["seed"].isin(shared)], arm, study.baseline)
+        against, difference = study.against(arm), "–"
+        try:
+            shared = paired_rows(lesions, arm, against) if against else None
+        except ValueError:  # not scored with a common seed yet
+            shared = None
+        if shared is not None:
+            found = paired_difference(shared, arm, against)
             numbers[arm]["difference"] = {key: found[key] for key in ("mean", "low", "high", "n_seeds")}
             mean, low, high = (PERCENT * found[key] for key in ("mean", "low", "high"))
             difference = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
-        spread = f"{PERCENT * per_case.mean():.1f} ± {PERCENT * per_case.std():.1f}"
-        rows.append([study.titles[arm], str(len(per_case)), spread, difference])
-    columns = ["arm", "cases", "Dice (%)", f"difference to {study.titles[study.baseline]} [95 %]"]
-    return Table(f"External test set {name} ({kind})", columns, rows, "Exploratory: not the comparison of the study.")
+        dice = spread(PERCENT * per_case.mean(), PERCENT * per_case.std())
+        rows.append([study.contrasts[arm], str(len(per_case)), dice, difference])
+    columns = ["arm", "cases", "Dice (%)", "difference [95 %]"]
+    note = f"Exploratory: not the comparison of the study. Compared with {study.titles[study.baseline]}, if no other."
+    return Table(f"External test set {name} ({kind})", columns, rows, note)
 
 
 def _boxes(study: StudyFolder, lesions: pd.DataFrame, arms: list[str]) -> Figure:

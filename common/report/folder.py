@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from ..datalists import Case, Dataset, read_dataset
 from ..grids import read_volume
 from ..results import read_results
+from ..study_parts import reference_of
 from .figures import SET_COLOURS, VARIANT_COLOURS, arm_colours, save
 
 __all__ = ["Section", "StudyFolder", "Table", "lesion_ml"]
@@ -116,6 +117,19 @@ class StudyFolder:
             raise FileNotFoundError("scores of the runs on the test split (results/)")
         frame = read_results(files)
         return frame[frame["epoch"].isna()]
+
+    def against(self, arm: str) -> str | None:
+        """The arm that it is compared with; None for the baseline."""
+        return reference_of(self.settings, arm)
+
+    @cached_property
+    def contrasts(self) -> dict[str, str]:
+        """{arm: title, with what it is compared with where that is not the baseline}."""
+        found = {}
+        for arm, title in self.titles.items():
+            against = self.against(arm)
+            found[arm] = title if against in (None, self.baseline) else f"{title} (against {self.titles[against]})"
+        return found
 
     @cached_property
     def epochs(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Forest plots of paired differences to the baseline: a few arms in all their detail, or many by lesion size."""
+"""Forest plots of paired differences: a few arms in all their detail, or many by lesion size."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def forest_plot(entries: Sequence[dict], arms: dict[str, str], colours: dict[str
         ax.grid(axis="y", visible=False)
         ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0)
-        ax.set_xlabel("difference to the baseline, in points (right: better)")
+        ax.set_xlabel("difference in points (right: better)")
         handles = [Line2D([], [], color=colours[arm], marker="s", ms=4.5, label=arms[arm]) for arm in shown]
         ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         return figure

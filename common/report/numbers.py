@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..results import SIZE_BINS
 from ..statistics import holm, paired_difference
+from ..study_parts import reference_of
 
 __all__ = [
     "METRIC_TITLES",
@@ -89,7 +90,7 @@ def paired_rows(frame: pd.DataFrame, arm: str, baseline: str) -> pd.DataFrame:
 
 
 def headline(frame: pd.DataFrame, study: dict) -> dict:
-    """Mean Dice of the baseline and of `headline_arm`, their paired difference, and what may be said of it.
+    """Mean Dice of `headline_arm` and its `reference_of`, their paired difference, and what may be said of it.
 
     Returns:
         `baseline`, `arm`, `baseline_dice`, `arm_dice` and the entries of `paired_difference`, all as fractions of 1;
@@ -98,17 +99,20 @@ def headline(frame: pd.DataFrame, study: dict) -> dict:
     Raises:
         ValueError: there is no second arm, or no shared seed and lesion case yet.
     """
-    arm, baseline = headline_arm(study), study["baseline"]
+    arm = headline_arm(study)
     if arm is None:
         raise ValueError("the study has one arm only; a difference needs a second one.")
+    baseline = reference_of(study, arm)
     rows = paired_rows(frame, arm, baseline)
     numbers = paired_difference(rows, arm, baseline)
     means = rows[rows["lesion_ml"] > 0].groupby("arm")["dice"].mean()
     effect = "better" if numbers["low"] > 0 else "worse" if numbers["high"] < 0 else "open"
+    added = _only_adds_cases(study["arms"][arm], study["arms"][baseline])
     verdict = {
-        "better": "The interval lies above 0: here the added cases helped.",
-        "worse": "The interval lies below 0: here the added cases did harm.",
-        "open": "The interval contains 0: these results do not show that the added cases help or harm.",
+        "better": f"The interval lies above 0: here {'the added cases helped' if added else 'this arm scored higher'}.",
+        "worse": f"The interval lies below 0: here {'the added cases did harm' if added else 'this arm scored lower'}.",
+        "open": "The interval contains 0: these results do not show that "
+        + ("the added cases help or harm." if added else "the arms differ."),
     }[effect]
     return {
         "baseline": baseline,
@@ -120,6 +124,13 @@ def headline(frame: pd.DataFrame, study: dict) -> dict:
         "verdict": verdict,
         "cautions": _cautions(numbers["n_cases"], numbers["n_seeds"]),
     }
+
+
+def _only_adds_cases(arm: dict, reference: dict) -> bool:
+    """Whether synthetic cases are all that an arm has more than another."""
+    ignored = ("title", "synthetic", "synthetic_share", "protocol", "against", "epochs")
+    knobs, others = ({key: value for key, value in entry.items() if key not in ignored} for entry in (arm, reference))
+    return bool(arm.get("synthetic")) and not reference.get("synthetic") and knobs == others
 
 
 def _cautions(n_cases: int, n_seeds: int) -> list[str]:
@@ -139,23 +150,24 @@ def _cautions(n_cases: int, n_seeds: int) -> list[str]:
 
 
 def differences(frame: pd.DataFrame, study: dict) -> list[dict]:
-    """Paired difference of every arm to the baseline in every metric, in the units of the CSV.
+    """Paired difference of every arm to its `reference_of` ("against") in every metric, in the units of the CSV.
 
     `p_holm`: Dice is the primary metric, its family is all arms. All other comparisons together are the second,
     exploratory family.
     """
-    baseline = study["baseline"]
     rows = []
     for arm in study["arms"]:
-        if arm == baseline:
+        against = reference_of(study, arm)
+        if against is None:
             continue
         try:
-            shared = paired_rows(frame, arm, baseline)
+            shared = paired_rows(frame, arm, against)
         except ValueError:
             continue
         for metric in METRIC_TITLES:
             try:
-                rows.append({"arm": arm, "metric": metric, **paired_difference(shared, arm, baseline, metric)})
+                found = paired_difference(shared, arm, against, metric)
+                rows.append({"arm": arm, "against": against, "metric": metric, **found})
             except ValueError:  # a distance that is undefined for every case: no comparison
                 continue
     for primary in (True, False):
@@ -168,14 +180,15 @@ def differences(frame: pd.DataFrame, study: dict) -> list[dict]:
 def forest(frame: pd.DataFrame, study: dict) -> list[dict]:
     """What the forest plot shows: differences in points (x 100), of all cases, by lesion size, seed, and other scores.
 
-    Each entry: `group`, `label`, `arm` and those of `paired_difference` (mean, low, high in points).
+    Each entry: `group`, `label`, `arm`, `against` and those of `paired_difference` (mean, low, high in points).
     """
     entries = []
     for arm in study["arms"]:
-        if arm == study["baseline"]:
+        against = reference_of(study, arm)
+        if against is None:
             continue
         try:
-            rows = paired_rows(frame, arm, study["baseline"])
+            rows = paired_rows(frame, arm, against)
         except ValueError:
             continue
         subsets = [("Dice", "Dice, all lesions", "dice", rows)]
@@ -191,9 +204,9 @@ def forest(frame: pd.DataFrame, study: dict) -> list[dict]:
         for group, label, metric, part in subsets:
             if part.loc[part["lesion_ml"] > 0, "subject"].nunique() < 2:
                 continue  # one case has no interval
-            numbers = paired_difference(part, arm, study["baseline"], metric)
+            numbers = paired_difference(part, arm, against, metric)
             points = {key: 100 * numbers[key] for key in ("mean", "low", "high")}
-            entries.append({"group": group, "label": label, "arm": arm, **numbers, **points})
+            entries.append({"group": group, "label": label, "arm": arm, "against": against, **numbers, **points})
     return entries
 
 

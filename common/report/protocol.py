@@ -11,7 +11,7 @@ from ..epoch_scores import epochs_table
 from ..study import keeps_epochs
 from .figures import STYLE
 from .folder import Section, StudyFolder, Table
-from .numbers import spread
+from .numbers import number, spread
 
 __all__ = ["protocol"]
 
@@ -30,20 +30,16 @@ def protocol(study: StudyFolder, section: Section) -> None:
     frame = study.epochs
     table = epochs_table(frame)
     lesions = frame[frame["lesion_ml"] > 0]
-    selected = study.results[study.results["lesion_ml"] > 0].groupby(["arm", "seed"])["dice"].mean()
-    both = table.join(selected.rename("selected")).reset_index()
+    both = table.join(_selected(study)).reset_index()
     means = both.groupby("arm", sort=False)[["mean", "sd", "max", "selected"]].mean() * PERCENT
     section.numbers = {"runs": both.to_dict("records"), "arms": means.reset_index().to_dict("records")}
-    base = means.loc[study.baseline] if study.baseline in means.index else None
     rows = []
     for arm, row in means.iterrows():
         runs = both[both["arm"] == arm]
-        less = ["–"] * 3
-        if base is not None and arm != study.baseline:
-            less = [f"{row[key] - base[key]:+.1f}" for key in ("mean", "max", "selected")]
+        less = [number(gain, "+") for gain in _gains(both, arm, study.against(arm))]
         rows.append(
-            [study.titles[arm], str(len(runs)), f"{runs['first'].min()} to {runs['last'].max()}",
-             spread(row["mean"], row["sd"]), f"{row['max']:.1f}", f"{row['selected']:.1f}", *less]
+            [study.contrasts[arm], str(len(runs)), f"{runs['first'].min()} to {runs['last'].max()}",
+             spread(row["mean"], row["sd"]), number(row["max"]), number(row["selected"]), *less]
         )  # fmt: skip
     section.tables.append(
         Table(
@@ -54,7 +50,8 @@ def protocol(study: StudyFolder, section: Section) -> None:
             "The first two scores are the paper's: mean and maximum, over the last epochs, of the test cases' mean "
             "Dice. The maximum is chosen by the test cases themselves, and therefore too high. The third is ours, and "
             "what every other section of this page is about: one epoch, chosen on validation cases. Means over seeds; "
-            "the SD is that over epochs of one training, not an uncertainty.",
+            "the SD is that over epochs of one training, not an uncertainty. Differences are over the seeds that both "
+            f"arms have, to {study.titles[study.baseline]} unless another arm is named.",
         )
     )  # fmt: skip
     curves = (PERCENT * lesions.groupby(["arm", "seed", "epoch"], sort=False)["dice"].mean()).reset_index()
@@ -63,6 +60,23 @@ def protocol(study: StudyFolder, section: Section) -> None:
         "Thin: one training; thick: mean over seeds. Every point is a reading of the test split: choose nothing by it.",
         curves,
     )  # fmt: skip
+
+
+def _selected(study: StudyFolder) -> pd.Series:
+    """Dice of the selected weights, mean over lesion cases, by (arm, seed)."""
+    try:
+        lesions = study.results[study.results["lesion_ml"] > 0]
+    except FileNotFoundError:  # an epoch may be scored before the selected weights are
+        lesions = study.epochs[:0]
+    return lesions.groupby(["arm", "seed"])["dice"].mean().rename("selected")
+
+
+def _gains(both: pd.DataFrame, arm: str, against: str | None) -> list[float]:
+    """Points that an arm has more than another over the seeds of both: by mean, maximum and the selected weights."""
+    scores = both.set_index(["arm", "seed"])[["mean", "max", "selected"]]
+    if against not in scores.index.unique("arm"):
+        return [float("nan")] * 3
+    return list(PERCENT * (scores.loc[arm] - scores.loc[against]).mean())
 
 
 def _curves(curves: pd.DataFrame, study: StudyFolder) -> Figure:

@@ -13,7 +13,7 @@ from ..stage_state import finished_stages
 from . import figures
 from .folder import Section, StudyFolder, Table
 from .forests import forest_panels, forest_plot
-from .numbers import METRIC_TITLES, differences, forest, headline, number, seeds_table, spread
+from .numbers import METRIC_TITLES, differences, forest, headline, headline_arm, number, seeds_table, spread
 from .published import PAPER_METRICS, paper_row
 
 __all__ = ["losses", "provenance", "scores"]
@@ -57,12 +57,12 @@ def scores(study: StudyFolder, section: Section) -> None:
 
 def _draw_forest(study: StudyFolder, section: Section, entries: list[dict]) -> None:
     few = len({entry["arm"] for entry in entries}) < FEW_ARMS
-    first = "the topmost line" if few else "the leftmost panel"
+    first = f"{'the topmost line' if few else 'the leftmost panel'} of {study.titles[headline_arm(study.settings)]}"
     study.draw(
         section,
-        (forest_plot if few else forest_panels)(entries, study.titles, study.colours),
+        (forest_plot if few else forest_panels)(entries, study.contrasts, study.colours),
         "forest",
-        f"Paired differences to {study.titles[study.baseline]}",
+        f"Paired differences to {study.titles[study.baseline]}, unless another arm is named",
         "Squares: mean over cases of the paired difference (seeds averaged per case); lines: 95 % interval of the "
         f"bootstrap over seeds x cases, 10,000 draws. Only {first} is the comparison that the study was "
         "made for; the others are exploratory and not corrected for their number.",
@@ -85,7 +85,7 @@ def _metrics(study: StudyFolder, arms: list[str], table: pd.DataFrame, compared:
     others = [arm for arm in arms if arm != study.baseline]
     columns = ["metric", *(study.titles[arm] for arm in arms)]
     for arm in others:
-        versus = f"{study.titles[arm]} - {study.titles[study.baseline]}" if len(others) > 1 else "difference [95 %]"
+        versus = f"{study.titles[arm]} - {study.titles[study.against(arm)]}" if len(others) > 1 else "difference [95 %]"
         columns += [versus, "p (Holm)"]
     rows = []
     for metric, title in METRIC_TITLES.items():
@@ -146,12 +146,13 @@ def _seeds(study: StudyFolder, table: pd.DataFrame) -> Table:
     rows = []
     for arm in table.columns:
         cells = [number(100 * value) for value in table[arm]] + ([number(100 * table[arm].std())] if several else [])
-        gains = 100 * (table[arm] - table[study.baseline])
-        if arm == study.baseline:
+        against = study.against(arm)
+        if against is None:
             rows.append([study.titles[arm], *cells, *(["–"] * len(cells))])
             continue
+        gains = 100 * (table[arm] - table[against])
         gained = [number(gain, "+") for gain in gains] + ([number(gains.std())] if several else [])
-        rows.append([study.titles[arm], *cells, *gained])
+        rows.append([study.contrasts[arm], *cells, *gained])
     seeds, spread = [f"seed {seed}" for seed in table.index], ["SD"] if several else []
     columns = ["arm", *seeds, *spread, *(f"difference, {seed}" for seed in seeds), *spread]
     return Table("Mean Dice (%) by seed, and difference to the baseline", columns, rows)
@@ -207,7 +208,9 @@ def provenance(study: StudyFolder, section: Section) -> None:
         versions = {"python": environment.get("python"), **environment.get("packages", {})}
         environments |= {f"{name} {version}": None for name, version in versions.items() if version}
         environments |= {str(environment[key]): None for key in ("platform", "device") if environment.get(key)}
-    readings = [line for place in ("data", "results") for line in _lines(study.path / place / "test_readings.jsonl")]
+    logs = [study.path / "data" / "test_readings.jsonl", *sorted(study.path.glob("external/*/test_readings.jsonl"))]
+    logs += sorted(study.path.glob("results/**/test_readings.jsonl"))  # of data that are shared read-only
+    readings = [line for log in logs for line in _lines(log)]
     stages = list(finished_stages(study.path).values())
     hashes = {
         name: sha256(study.path / name)

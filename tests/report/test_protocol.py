@@ -62,6 +62,35 @@ def test_run_that_is_not_scored_by_epoch_is_named(folder):
     assert section.tables[0].rows[0][1] == "1"
 
 
+def test_differences_are_over_seeds_that_both_arms_have(folder):
+    """An easy second seed that the baseline lacks must not make the other arm better."""
+    for arm in ("clinical", "clinical_pix2pix10"):
+        for place in ("results", "results/epochs"):
+            path = folder / place / f"{arm}_seed2.csv"
+            frame = pd.read_csv(path, dtype={"epoch": "Int64"})
+            frame["dice"] = frame["dice"].clip(upper=0.6) + 0.3
+            frame.to_csv(path, index=False)
+    (folder / "results" / "epochs" / "clinical_seed2.csv").unlink()
+
+    _, section = filled(protocol, folder)
+
+    other = section.numbers["arms"][1]
+    first = {entry["arm"]: entry for entry in section.numbers["runs"] if entry["seed"] == 1}
+    assert other["mean"] > 100 * first["clinical_pix2pix10"]["mean"] + 5  # the easy seed is in the arm's own mean
+    gain = 100 * (first["clinical_pix2pix10"]["mean"] - first["clinical"]["mean"])
+    assert float(section.tables[0].rows[1][6]) == pytest.approx(gain, abs=0.06)
+
+
+def test_epochs_that_are_scored_before_the_selected_weights_are_shown(folder):
+    for file in (folder / "results").glob("*.csv"):
+        file.unlink()
+
+    _, section = filled(protocol, folder)
+
+    assert [row[5] for row in section.tables[0].rows] == ["–", "–"]
+    assert "nan" not in str(section.tables[0].rows)
+
+
 def test_study_that_keeps_no_epochs_says_so(folder):
     path = folder / "study.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"segmenter": {"overlays": [], "settings": {}}}))
