@@ -62,9 +62,10 @@ def run_stage(stage: Stage, folder: str | Path) -> bool:
     with _slot(folder, int(os.environ.get("STUDY_SLOTS", "0"))), _only_one(folder, stage):
         if stage.name in finished_stages(folder):
             return False
+        before = attempt_of(stage, folder) or {}
         attempt = {
             "stage": stage.name, "began": _now(), "pid": os.getpid(), "host": socket.gethostname(),
-            "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "slurm_job": os.environ.get("SLURM_JOB_ID"), "number": before.get("number", 0) + 1,
         }  # fmt: skip
         _write(_attempt_path(folder, stage), attempt)
         start = time.monotonic()
@@ -73,10 +74,12 @@ def run_stage(stage: Stage, folder: str | Path) -> bool:
         except Exception as error:
             _write(_attempt_path(folder, stage), attempt | {"ended": _now(), "error": f"{error}" or repr(error)})
             raise
+        seconds = round(time.monotonic() - start, 1)
         from .environment import peak_memory_gb
 
-        seconds = round(time.monotonic() - start, 1)
         line = {"stage": stage.name, "seconds": seconds, "peak_gb": round(peak_memory_gb(), 2)}
+        if attempt["number"] > 1:  # of the last one alone: how long one went that was killed, nobody knows
+            line["attempts"] = attempt["number"]
         _append(folder / "stages.jsonl", json.dumps(line) + "\n")
     return True
 
@@ -138,9 +141,13 @@ def _is_locked(path: Path) -> bool:
 
 def _append(path: Path, line: str) -> None:
     """Add a line whole, also where several machines write over a network."""
-    with open(path, "a") as file:
+    with open(path, "ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(line)
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # a machine died while it wrote the line before
+                line = "\n" + line
+        file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
 

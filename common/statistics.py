@@ -128,7 +128,7 @@ def minimal_detectable_difference(difference: np.ndarray, power: float = 0.8, al
     critical = t.ppf(1 - alpha / 2, freedom)
 
     # The test's other side is left out: where the power is of use, it adds less than 1e-4.
-    shift = brentq(lambda shift: nct.sf(critical, freedom, shift) - power, 0, 2 * critical + 5)
+    shift = brentq(lambda shift: nct.sf(critical, freedom, shift) - power, 0, 10 * critical + 10)
     return float(shift * per_case.std(ddof=1) / np.sqrt(n_cases))
 
 

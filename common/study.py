@@ -68,7 +68,7 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
     early = list(dict.fromkeys(early))
     masks = mask_sets(study)
     drawing = [name for name in gans(study) if any(gan_of(choice) == name for choice in masks.values())]
-    return [
+    found = [
         _data_stage("data", study["data"], folder / "data"),
         *(_data_stage(f"data {name}", choice, folder / "external" / name) for name, choice in externals(study).items()),
         *(_segmenter_stage(study, folder, *run) for run in early),
@@ -81,6 +81,29 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
         *(_epochs_stage(folder, *run) for run in arms if keeps_epochs(study, run[0])),
         *(_external_stage(folder, *run, name) for name in externals(study) for run in arms),
     ]
+    return _each_after_its_needs(found)
+
+
+def _each_after_its_needs(found: list[Stage]) -> list[Stage]:
+    """The stages in this order, but for those that others need before."""
+    by_name, ordered = {stage.name: stage for stage in found}, {}
+    slugs = {stage.slug: stage.name for stage in found}
+    for stage in found:
+        if slugs[stage.slug] != stage.name:
+            raise ValueError(f"{stage.name!r} and {slugs[stage.slug]!r} would share files: give one another name.")
+
+    def place(stage: Stage, waiting: tuple[str, ...]) -> None:
+        if stage.name in waiting:
+            circle = " <- ".join([*waiting[waiting.index(stage.name) :], stage.name])
+            raise ValueError(f"stages need one another in a circle: {circle}.")
+        if stage.name not in ordered:
+            for name in stage.needs:
+                place(by_name[name], (*waiting, stage.name))
+            ordered[stage.name] = stage
+
+    for stage in found:
+        place(stage, ())
+    return list(ordered.values())
 
 
 def _run(folder: Path, arm: str, seed: int) -> Path:

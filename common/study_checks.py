@@ -10,9 +10,10 @@ from pathlib import Path
 from .datalists import read_dataset
 from .external import refuse_common_cases
 from .honest_arms import PROTOCOLS
+from .stage_state import finished_stages
 from .study import ARM_WORDS, stages
 from .study_cases import Cases, cases_of
-from .study_needs import BUNDLES, knobs, needs_of
+from .study_needs import BUNDLES, knobs, needs_of, room_of
 from .study_parts import externals, gans, mask_sets, synthetic_sets, translators
 
 __all__ = ["refuse_impossible"]
@@ -40,7 +41,9 @@ def refuse_impossible(study: dict, folder: str | Path, room: bool = True) -> Non
     cases = cases_of(study["data"])
     problems = [*_names(study), *_contradictions(study), *_data(study, cases), *_externals(study, cases)]
     if not problems and room:
-        problems += _room(sum(needs_of(study, stage, cases, None).gb for stage in todo), Path(folder))
+        done = finished_stages(folder)
+        left = [needs_of(study, stage, cases, None) for stage in todo if stage.name not in done]
+        problems += _room(room_of(left), Path(folder))
     if problems:
         raise ValueError(f"study {study['name']!r} cannot be run:\n" + "\n".join(f"  {line}" for line in problems))
 
@@ -150,11 +153,10 @@ def _room(gb: float, folder: Path) -> list[str]:
     there = folder.absolute()
     while not there.exists():
         there = there.parent
-    used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()) / 1e9
     free = shutil.disk_usage(there).free / 1e9
-    if gb - used <= free:
+    if gb <= free:
         return []
     return [
-        f"about {gb:.0f} GB are needed in {folder}, {used:.0f} GB are there, and {free:.0f} GB are free. Give another "
-        "--out, fewer seeds or arms, or a smaller keep_last."
+        f"what is left to do needs about {gb:.0f} GB in {folder}, and {free:.0f} GB are free. Give another --out, "
+        "fewer seeds or arms, or a smaller keep_last."
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from .study import ARM_WORDS, Stage
 from .study_cases import Cases, cases_of
 from .study_parts import externals, gans, mask_sets, synthetic_sets
 
-__all__ = ["STEP_SECONDS", "Need", "knob", "knobs", "needs_of", "part_of", "set_size"]
+__all__ = ["RUNS_AT_A_TIME", "STEP_SECONDS", "Need", "knob", "knobs", "needs_of", "part_of", "room_of", "set_size"]
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 BENCHMARK_VOXELS = 64 * 64 * 16
@@ -29,6 +29,7 @@ SECONDS_PER_CASE = {"data": 0.16, "images": 0.12, "masks": 0.2, "score": 0.05, "
 GB_PER_CASE = 105e-6  # an image, its label map and mask, compressed; 330 kB at most in the benchmark's data
 GB_PER_READING = 4e-7  # a row of results
 BYTES_PER_VOXEL = 4  # of the decoded copy that a training keeps beside a data set (cache/)
+RUNS_AT_A_TIME = 20  # jobs of scripts/profiles/slurm; epochs are scored before another run begins
 STEP_SECONDS = 0.02  # at least, for kernels must be started: a guess
 COPIES_OF_WEIGHTS = 4  # model.pt once, last.pt with Adam's two moments three times
 
@@ -80,6 +81,13 @@ def needs_of(study: dict, stage: Stage, cases: Cases, device: str | None) -> Nee
         return Need(SECONDS_PER_CASE["score"] * scale * count, GB_PER_READING * count)
     gb = count * (GB_PER_CASE * scale + BYTES_PER_VOXEL * 2 * voxels / 1e9)
     return Need(SECONDS_PER_CASE[stage.kind] * scale * count, gb)
+
+
+def room_of(needs: Iterable[Need]) -> float:
+    """GB that stages fill together, with the kept epochs of `RUNS_AT_A_TIME` runs: those of others are gone by then."""
+    needs = list(needs)
+    kept = sorted((need.kept_gb for need in needs), reverse=True)
+    return sum(need.gb - need.kept_gb for need in needs) + sum(kept[:RUNS_AT_A_TIME])
 
 
 def set_size(study: dict, name: str, cases: Cases) -> int:

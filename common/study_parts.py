@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "externals", "gan_of", "gans", "in_order", "mask_sets", "method_of", "reference_of", "refuse_unknown_names",
     "segmenter_of", "synthetic_sets", "translators",
@@ -86,6 +88,12 @@ def refuse_unknown_names(study: dict, sets: dict[str, dict]) -> None:
         )
 
     trained, masks, arms, known_gans = translators(study), mask_sets(study), study["arms"], gans(study)
+    for name in (*arms, *study.get("variants", {}), *trained, *masks, *known_gans):
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise ValueError(
+                f"study {study['name']!r}: {name!r} becomes part of file names; expected letters, digits, _ and -. Its "
+                '"title" may be anything.'
+            )
     if study["baseline"] not in arms:
         refuse("it", "baseline", study["baseline"], "arms", arms)
     unmasked = [name for name, choice in sets.items() if "masks" not in choice and method_of(choice) != "randomised"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .study import Stage, stages
 from .study_cases import cases_of
-from .study_needs import STEP_SECONDS, Need, needs_of, set_size
+from .study_needs import STEP_SECONDS, Need, needs_of, room_of, set_size
 from .study_parts import synthetic_sets
 
 __all__ = ["describe_plan"]
@@ -75,7 +75,10 @@ def _totals(todo: Sequence[Stage], needs: dict[str, Need], device: str, efficien
         longest[stage.name] = before + needs[stage.name].seconds
     gb, kept = (sum(getattr(need, key) for need in needs.values()) for key in ("gb", "kept_gb"))
     memory = max(need.memory_gb for need in needs.values())
-    until = f", of which {kept:.1f} GB are epochs kept until they are scored" if kept else ""
+    until = ""
+    if kept > gb / 100:
+        at_a_time = room_of(needs.values())
+        until = f", of which {kept:.1f} GB are epochs kept until they are scored: {at_a_time:.1f} GB at a time"
     return [
         f"time: about {_time(seconds)} one after the other on one {device}; the longest chain takes "
         f"{_time(max(longest.values()))}.",

@@ -53,6 +53,7 @@ def make_study(
 def start_study(folder: Path, seeds=(1, 2, 3)) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     study = {"name": "fabricated", "title": "A study of numbers <made up>", "arms": ARMS, "baseline": "clinical"}
+    study |= {"lesion_wgan": {"overlays": [], "settings": {}}, "masks": {"count": 12, "seed": 1}}
     study["segmenter"] = {"overlays": [], "settings": {"epochs": 30, "keep_last": EPOCHS}}
     study["translators"] = {"pix2pix_itm": {"bundle": "pix2pix_itm", "overlays": ["demo"], "settings": {}}}
     (folder / "study.json").write_text(json.dumps({**study, "seeds": list(seeds)}))

@@ -10,7 +10,8 @@ from common.study import stages
 from common.study_cases import cases_of
 from common.study_checks import refuse_impossible
 from common.study_file import load_study
-from common.study_needs import needs_of, set_size
+from common.study_needs import RUNS_AT_A_TIME, Need, needs_of, room_of, set_size
+from common.study_parts import reference_of
 
 TABLE_1 = ["clinical"]
 TABLE_1 += [f"clinical_{name}" for name in ("pix2pix10", "pix2pix100", "spade")]
@@ -122,9 +123,87 @@ def test_what_cannot_be_run_is_refused_in_words(match, changes, tmp_path):
 def test_a_disk_too_small_for_the_kept_epochs_is_refused(tmp_path, monkeypatch):
     study = load(tmp_path, segmenter={"overlays": ["demo"], "settings": {"keep_last": 30}})
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 0.2e9}))
-    with pytest.raises(ValueError, match="GB are needed in .* 0 GB are free"):
+    with pytest.raises(ValueError, match="needs about 1 GB in .* 0 GB are free"):
         refuse_impossible(study, tmp_path)
     refuse_impossible(study, tmp_path, room=False)
+
+
+def test_a_finished_study_needs_no_room(tmp_path, monkeypatch):
+    """Its kept epochs went when they were scored: the same command must still draw the report."""
+    study = load(tmp_path, segmenter={"overlays": ["demo"], "settings": {"keep_last": 30}})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 0.01e9}))
+    lines = [json.dumps({"stage": stage.name, "seconds": 1.0, "peak_gb": 0.1}) for stage in stages(study, tmp_path)]
+    (tmp_path / "stages.jsonl").write_text("\n".join(lines) + "\n")
+    refuse_impossible(study, tmp_path)
+    (tmp_path / "stages.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    refuse_impossible(study, tmp_path)  # what is left takes next to nothing
+    (tmp_path / "stages.jsonl").write_text("\n".join(lines[:1]) + "\n")
+    with pytest.raises(ValueError, match="what is left to do needs"):
+        refuse_impossible(study, tmp_path)
+
+
+def test_kept_epochs_of_so_many_runs_are_there_at_a_time():
+    kept = [Need(1.0, gb=3.0, kept_gb=2.0)] * (RUNS_AT_A_TIME + 5)
+    assert room_of(kept) == pytest.approx(len(kept) * 1.0 + RUNS_AT_A_TIME * 2.0)
+
+
+def test_each_stage_comes_after_what_it_needs_whatever_the_baseline_is(tmp_path):
+    arms = {"tuned": {"pretrained": "first", "clinical_cases": 3}, "clinical": {}, "first": {"clinical_cases": 2}}
+    arms["mixed"] = {"synthetic": "synthetic"}
+    for baseline in ("tuned", "clinical"):
+        found = stages(load(tmp_path, arms=arms, baseline=baseline), tmp_path)
+        places = {stage.name: place for place, stage in enumerate(found)}
+        assert all(places[name] < places[stage.name] for stage in found for name in stage.needs)
+    with pytest.raises(ValueError, match="in a circle: .*train mixed seed 1 <- make synthetic <- train p2p"):
+        stages(load(tmp_path, arms=arms, baseline="mixed"), tmp_path)
+
+
+@pytest.mark.parametrize("part", ["arms", "variants", "translators"])
+def test_names_that_are_no_file_names_are_refused(part, tmp_path):
+    entry = {"arms": {"clinical": {}, "a+b": {"clinical_cases": 2}}, "variants": {"a+b": {}}}
+    entry["translators"] = {"a+b": {"bundle": "pix2pix_itm", "overlays": [], "settings": {}}}
+    with pytest.raises(ValueError, match=r"'(synthetic_)?a\+b' becomes part of file names"):
+        stages(load(tmp_path, **{part: entry[part]}), tmp_path)
+
+
+def test_names_that_would_share_files_are_refused(tmp_path):
+    translators = {"clinical_seed_1": {"bundle": "pix2pix_itm", "overlays": [], "settings": {}}}
+    with pytest.raises(ValueError, match="would share files"):
+        stages(load(tmp_path, translators=translators), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arm", "expected"),
+    [
+        ("clinical", None),
+        ("few", "clinical"),
+        ("few_mixed", "few"),
+        ("few_tuned", "few"),
+        ("all_mixed", "clinical"),
+        ("alone", "clinical"),
+        ("noise", "clinical"),
+        ("mine", "few_mixed"),
+    ],
+)
+def test_an_arm_is_compared_with_as_many_clinical_cases_alone(arm, expected):
+    arms = {
+        "noise": {"noise_augmentation": 0.2},
+        "clinical": {"title": "all"},
+        "few_noise": {"clinical_cases": 3, "noise_augmentation": 0.2},
+        "few": {"clinical_cases": 3, "epochs": 500},
+        "few_mixed": {"clinical_cases": 3, "synthetic": "synthetic"},
+        "few_tuned": {"clinical_cases": 3, "pretrained": "alone"},
+        "all_mixed": {"synthetic": "synthetic"},
+        "alone": {"clinical_cases": 0, "synthetic": "synthetic"},
+        "mine": {"clinical_cases": 3, "against": "few_mixed"},
+    }
+    assert reference_of({"arms": arms, "baseline": "clinical"}, arm) == expected
+
+
+def test_an_arm_that_is_compared_with_nobody_or_itself_is_refused(tmp_path):
+    for against, words in (("gone", "its arms are clinical"), ("few", "compared with itself")):
+        with pytest.raises(ValueError, match=words):
+            stages(load(tmp_path, arms={"clinical": {}, "few": {"clinical_cases": 3, "against": against}}), tmp_path)
 
 
 def test_a_study_takes_an_existing_data_set(dataset, tmp_path):

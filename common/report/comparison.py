@@ -90,9 +90,11 @@ def low_data(study: StudyFolder, section: Section) -> None:
             "translators were restricted to them (their “clinical_cases” in study.json)."
         )
     if protocols - {"as_paper"}:
+        more = len(study.data.select("validation", has_lesion=True))
         section.notes.append(
             "“Honest” arms: translator and lesion GAN saw this arm's clinical cases only, besides the normal cohort. "
-            "They show what a group with so few cases can expect."
+            f"They show what a group with so few cases, and {more} more "
+            "that are labelled to choose epochs by (validation, the same in all arms), can expect."
         )
 
 
@@ -186,6 +188,8 @@ def _kind(entry: dict) -> str:
         return f"+ synthetic, {entry['protocol'].replace('_', ', ')}"
     if entry.get("pretrained"):
         return f"fine-tuned from {entry['pretrained']}"
+    if share := entry.get("synthetic_share"):
+        return f"+ {entry['synthetic']}, {share:.0%} of the draws"
     if not entry.get("synthetic"):
         return "clinical alone"
     return f"+ {entry['synthetic']}" if isinstance(entry["synthetic"], str) else "+ synthetic"

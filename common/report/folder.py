@@ -17,7 +17,7 @@ from ..results import read_results
 from ..study_parts import reference_of
 from .figures import SET_COLOURS, VARIANT_COLOURS, arm_colours, save
 
-__all__ = ["Section", "StudyFolder", "Table", "lesion_ml"]
+__all__ = ["Section", "StudyFolder", "Table", "last_attempt", "lesion_ml"]
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,11 @@ class StudyFolder:
 
     def _made(self, folder: str) -> bool:
         return (self.path / folder / "dataset.json").is_file()
+
+
+def last_attempt(line: dict) -> str:
+    """Words to stand behind the time of a finished stage (a line of stages.jsonl) that was stopped before."""
+    return f" (last of {line['attempts']} attempts)" if "attempts" in line else ""
 
 
 def lesion_ml(case: Case, dataset: Dataset) -> float:

@@ -17,6 +17,7 @@ from ..fidelity import QUARTILES, contrast_of, ks_distances, mask_features, mean
 from ..grids import grid_affine, read_volume, spacing_of
 from ..lesions import lesion_items
 from ..mask_drawing import first_attempts
+from ..study_parts import gan_of, mask_sets
 from . import figures, pictures
 from .folder import Section, StudyFolder, Table
 
@@ -111,14 +112,15 @@ def _recovered(study: StudyFolder, section: Section, panels: list) -> None:
 
 def masks(study: StudyFolder, section: Section) -> None:
     """Masks drawn by the GAN against those it was not trained on."""
-    if library := study.settings.get("images", {}).get("masks"):
-        section.notes.append(f"This study takes its masks from {library}: no GAN draws any.")
+    drawn = mask_sets(study.settings)
+    if "masks" not in drawn:
+        section.notes.append("This study draws no masks: its lesions come from a library or from its clinical cases.")
         return
     files = sorted((study.path / "masks").glob("mask_*.nii.gz"))
     if not files:
         raise FileNotFoundError("the masks of the lesion GAN (masks/)")
     log = json.loads((study.path / "masks" / "masks.json").read_text())
-    gan = Path(study.settings.get("masks", {}).get("model", study.path / "runs" / "lesion_wgan"))
+    gan = Path(drawn["masks"].get("model") or study.path / "runs" / gan_of(drawn["masks"]))
     settings = read_settings(gan)["settings"]
     size, library = tuple(settings["size"]), settings.get("mask_library")
     if library and not Path(library).exists():  # a published model's: compared with the masks of this data set instead

@@ -11,7 +11,7 @@ from ..bundles import sha256
 from ..results import SIZE_BINS, summary
 from ..stage_state import finished_stages
 from . import figures
-from .folder import Section, StudyFolder, Table
+from .folder import Section, StudyFolder, Table, last_attempt
 from .forests import forest_panels, forest_plot
 from .numbers import METRIC_TITLES, differences, forest, headline, headline_arm, number, seeds_table, spread
 from .published import PAPER_METRICS, paper_row
@@ -244,8 +244,12 @@ def provenance(study: StudyFolder, section: Section) -> None:
     ]  # fmt: skip
     if by_epoch:
         section.notes.append(f"Besides those below, {by_epoch} readings of the test split were of kept epochs.")
-    stage_rows = [[line["stage"], f"{line['seconds']:.0f}", f"{line['peak_gb']:.1f}"] for line in stages]
+    stage_rows = [
+        [line["stage"], f"{line['seconds']:.0f}{last_attempt(line)}", f"{line['peak_gb']:.1f}"] for line in stages
+    ]
     total = f"{sum(line['seconds'] for line in stages) / 60:.1f} minutes together. Memory: peak of the process so far."
+    if any("attempts" in line for line in stages):
+        total += " Where a stage was stopped and went on, the time is that of its last attempt."
     candidates = [
         Table("Runs", ["run", "bundle", "seed", "weights (SHA-256)", "commit"], rows, words=5),
         Table("Files", ["file", "SHA-256"], [[name, value[:SHORT]] for name, value in hashes.items()], words=2),

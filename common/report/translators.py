@@ -8,7 +8,8 @@ import pandas as pd
 
 from ..bundles import load_network, read_settings
 from ..stage_state import finished_stages
-from .folder import Section, StudyFolder, Table
+from ..study_parts import segmenter_of
+from .folder import Section, StudyFolder, Table, last_attempt
 
 __all__ = ["translators"]
 
@@ -38,21 +39,36 @@ def translators(study: StudyFolder, section: Section) -> None:
     rows = []
     for name, row in section.numbers.items():
         cells = [name, row["bundle"], f"{row['parameters']:,}", str(row["epoch"])]
-        cells.append(f"{row['seconds'] / 60:.1f}" if row["seconds"] is not None else "–")
+        stage = times.get(f"train {name}")
+        cells.append(f"{stage['seconds'] / 60:.1f}{last_attempt(stage)}" if stage else "–")
+        cells.append(_chosen_by(study, name))
         rows.append(cells + [f"{row[key]:.{METRICS[key][1]}f}" if key in row else "–" for key in shown])
     section.tables.append(
         Table(
             "Translators on validation label maps",
-            ["translator", "bundle", "parameters", "epoch", "minutes", *(METRICS[key][0] for key in shown)],
+            [
+                "translator",
+                "bundle",
+                "parameters",
+                "epoch",
+                "minutes",
+                "chosen by",
+                *(METRICS[key][0] for key in shown),
+            ],
             rows,
             f"Means over the validation cases with a lesion, against their {study.real_word} images in [-1, 1]. "
-            "Contrast gap: difference of the lesion contrast. Recovered Dice: what the segmenter of "
-            f"{study.titles[study.baseline]} finds of the lesion in the translation; recovered gap: how far that is "
-            "from what it finds in the image itself, by which the epoch was chosen. Minutes: of the training, with "
-            "its validations; comparable only if nothing else ran.",
+            "Contrast gap: difference of the lesion contrast. Chosen by: the arm whose segmenter chose the epoch. "
+            "Recovered Dice: what that finds of the lesion in the translation; recovered gap: how far that is from "
+            "what it finds in the image itself. Both compare translators only that were chosen by the same arm. "
+            "Minutes: of the training, with its validations; comparable only if nothing else ran.",
             words=2,
         )
     )
+
+
+def _chosen_by(study: StudyFolder, name: str) -> str:
+    arm = segmenter_of(study.settings, name)
+    return "L1" if arm is None else study.titles[arm]
 
 
 def _row(run: Path, stage: dict | None) -> dict:
