@@ -61,22 +61,17 @@ def stages(study: dict, folder: str | Path) -> list[Stage]:
     folder, sets = Path(folder), synthetic_sets(study)
     refuse_unknown_names(study, sets)
     trained = in_order(translators(study), "translator")
-    baseline, first_seed = study["baseline"], study["seeds"][0]
     arms = [(arm, seed) for seed in study["seeds"] for arm in in_order(study["arms"], "arm")]
-    used = {f"{segmenter_of(study, name)}": None for name in trained}
-    early = [(arm, first_seed) for arm in (baseline, *used) if arm != "None"]  # the translators are selected by them
-    early = list(dict.fromkeys(early))
     masks = mask_sets(study)
     drawing = [name for name in gans(study) if any(gan_of(choice) == name for choice in masks.values())]
     found = [
         _data_stage("data", study["data"], folder / "data"),
         *(_data_stage(f"data {name}", choice, folder / "external" / name) for name, choice in externals(study).items()),
-        *(_segmenter_stage(study, folder, *run) for run in early),
         *(_gan_stage(study, folder, name) for name in drawing),
         *(_masks_stage(study, folder, name) for name in masks),
         *(_translator_stage(study, folder, name) for name in trained),
         *(_images_stage(study, folder, name) for name in sets),
-        *(_segmenter_stage(study, folder, *run) for run in arms if run not in early),
+        *(_segmenter_stage(study, folder, *run) for run in arms),
         *(_evaluate_stage(folder, *run) for run in arms),
         *(_epochs_stage(folder, *run) for run in arms if keeps_epochs(study, run[0])),
         *(_external_stage(folder, *run, name) for name in externals(study) for run in arms),

@@ -196,6 +196,10 @@ def test_detectable_difference_is_found_as_often_as_it_says():
     assert found.mean() == pytest.approx(0.8, abs=0.02)
 
 
+def test_detectable_difference_of_two_cases_is_large_and_no_error():
+    assert minimal_detectable_difference(with_spread(2, 1), power=0.99) > 20
+
+
 def test_correlated_arms_tell_smaller_differences_apart():
     rng = np.random.default_rng(3)
     case, noise = rng.normal(0, 0.24, 74), rng.normal(0, 0.05, (2, 74))

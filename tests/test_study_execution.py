@@ -14,6 +14,7 @@ import pytest
 from real_components import lack
 from slurm_node import slurm_node
 
+from common.report.folder import last_attempt
 from common.stage_state import finished_stages, run_stage, state_of
 from common.study import Stage, stages
 from common.study_execution import execute, last_words, snakemake_command
@@ -115,6 +116,23 @@ def test_a_stage_tells_what_became_of_it(tmp_path):
 def test_a_line_that_was_cut_short_counts_as_not_finished(tmp_path):
     (tmp_path / "stages.jsonl").write_text('{"stage": "data", "seconds": 1, "peak_gb": 1}\n{"stage": "draw ma')
     assert set(finished_stages(tmp_path)) == {"data"}
+    run_stage(Stage("train x", {}, lambda: None), tmp_path)
+    assert set(finished_stages(tmp_path)) == {"data", "train x"}  # it is not written onto the end of the other
+
+
+def test_the_time_of_a_stage_that_went_on_is_said_to_be_that_of_its_last_attempt(tmp_path):
+    def fail():
+        raise ValueError("out of luck")
+
+    with pytest.raises(ValueError, match="out of luck"):
+        run_stage(Stage("train x", {}, fail), tmp_path)
+    for name in ("train x", "train y"):
+        run_stage(Stage(name, {}, lambda: None), tmp_path)
+    lines = finished_stages(tmp_path)
+    assert lines["train x"]["attempts"] == 2
+    assert last_attempt(lines["train x"]) == " (last of 2 attempts)"
+    assert last_attempt(lines["train y"]) == ""
+    assert lines["train y"]["seconds"] < 0.5
 
 
 def test_an_unknown_profile_is_refused(tmp_path):

@@ -16,7 +16,7 @@ from .folder import Section, StudyFolder, Table
 from .forests import differences_plot
 from .numbers import METRIC_TITLES, paired_rows
 
-__all__ = ["clinical_count", "comparison", "low_data", "mean_boxes"]
+__all__ = ["clinical_count", "comparison", "draw_boxes", "low_data", "mean_boxes"]
 
 PERCENT = 100
 MOST_KINDS = 8
@@ -110,7 +110,7 @@ def mean_boxes(cases: pd.DataFrame, arms: dict[str, str], colours: dict[str, str
         figure, axes = plt.subplots(2, 3, figsize=(10, 1.6 + 0.56 * len(arms)), sharey=True)
         for ax, metric in zip(axes.ravel(), BOXED):
             title = METRIC_TITLES[metric]
-            _draw_boxes(ax, [title.factor * cases.loc[cases["arm"] == arm, metric].dropna() for arm in arms],
+            draw_boxes(ax, [title.factor * cases.loc[cases["arm"] == arm, metric].dropna() for arm in arms],
                         [colours[arm] for arm in arms])  # fmt: skip
             ax.set_xlabel(f"{title.title} ({title.unit})")
             ax.set_yticks(range(len(arms)), list(arms.values()))
@@ -121,7 +121,8 @@ def mean_boxes(cases: pd.DataFrame, arms: dict[str, str], colours: dict[str, str
         return figure
 
 
-def _draw_boxes(ax: Axes, values: Sequence[pd.Series], colours: Sequence[str]) -> None:
+def draw_boxes(ax: Axes, values: Sequence[pd.Series], colours: Sequence[str]) -> None:
+    """A box for each set of scores, from top to bottom: mean, SD and extremes, as the paper draws them."""
     for place, (scores, colour) in enumerate(zip(values, colours)):
         if not len(scores):
             continue

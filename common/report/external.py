@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ..datalists import read_dataset
 from ..results import read_results
 from ..statistics import paired_difference
+from .comparison import draw_boxes
+from .figures import STYLE
 from .folder import Section, StudyFolder, Table
 from .numbers import paired_rows, spread
 
@@ -76,19 +79,11 @@ def _table(study: StudyFolder, name: str, kind: str, lesions: pd.DataFrame, arms
 
 
 def _boxes(study: StudyFolder, lesions: pd.DataFrame, arms: list[str]) -> Figure:
-    figure = Figure(figsize=(7, 0.5 + 0.5 * len(arms)), layout="constrained")
-    ax = figure.subplots()
-    for position, arm in enumerate(arms):
-        dice = PERCENT * lesions[lesions["arm"] == arm].groupby("subject")["dice"].mean()
-        mean, sd = dice.mean(), dice.std() if len(dice) > 1 else 0.0
-        box = {"med": mean, "q1": mean - sd, "q3": mean + sd, "whislo": dice.min(), "whishi": dice.max()}
-        drawn = ax.bxp(
-            [box], positions=[position], widths=0.55, orientation="horizontal", showfliers=False, patch_artist=True,
-            medianprops={"color": "black"},
-        )  # fmt: skip
-        drawn["boxes"][0].set(facecolor=study.colours[arm], alpha=0.75)
-    ax.set_yticks(range(len(arms)), [study.titles[arm] for arm in arms])
-    ax.invert_yaxis()
-    ax.set(xlabel="Dice (%)", xlim=(-2, 102))
-    ax.spines[["top", "right"]].set_visible(False)
-    return figure
+    cases = [PERCENT * lesions[lesions["arm"] == arm].groupby("subject")["dice"].mean() for arm in arms]
+    with plt.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(7, 0.5 + 0.5 * len(arms)))
+        draw_boxes(ax, cases, [study.colours[arm] for arm in arms])
+        ax.set_yticks(range(len(arms)), [study.titles[arm] for arm in arms])
+        ax.invert_yaxis()
+        ax.set(xlabel="Dice (%)", xlim=(-2, 102))
+        return figure

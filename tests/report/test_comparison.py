@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from study_fixture import COUNTS, SIZE, add_scores, make_study, start_study
 
-from common.report.comparison import comparison, low_data, mean_boxes
+from common.report.comparison import _kind, comparison, low_data, mean_boxes
 from common.report.folder import Section, StudyFolder
 from common.report.published import PUBLISHED, published
-from common.statistics import holm
+from common.statistics import holm, paired_difference
 
 
 @pytest.fixture
@@ -100,6 +100,28 @@ def test_low_data_curve_places_each_arm_by_its_clinical_cases(study):
     assert next(row["dice"] for row in section.numbers["arms"] if row["arm"] == "both") == pytest.approx(100 * mean)
     assert any("does not show what a group with only so few cases gains" in note for note in section.notes)
     assert any(note.startswith("“Honest” arms") for note in section.notes)
+
+
+def test_shares_of_the_draws_are_no_points_of_one_curve(folder, study):
+    arms = study.settings["arms"]
+    kinds = {name: _kind(arms["both"] | {"synthetic_share": share}) for name, share in (("a", 0.25), ("b", 0.5))}
+    assert kinds == {"a": "+ synthetic, 25% of the draws", "b": "+ synthetic, 50% of the draws"}
+
+
+def test_each_arm_is_compared_with_as_many_clinical_cases_alone(folder, tmp_path):
+    """`both` has synthetic cases and all clinical ones here: it must not be measured against two clinical cases."""
+    path = folder / "study.json"
+    content = json.loads(path.read_text())
+    content["arms"]["both"] = {"title": "all + synthetic", "synthetic": "synthetic"}
+    path.write_text(json.dumps(content))
+    study = StudyFolder(folder, tmp_path / "again")
+
+    row = next(row for row in filled(comparison, study).numbers["differences"] if row["arm"] == "both")
+
+    expected = paired_difference(study.results, "both", "all")
+    assert row["against"] == "all"
+    assert row["mean"] == pytest.approx(100 * expected["mean"])
+    assert study.contrasts["both"] == "all + synthetic (against all)"
 
 
 def test_study_of_one_number_of_cases_has_no_curve(tmp_path, make_dataset):

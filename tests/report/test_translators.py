@@ -36,4 +36,16 @@ def test_a_translator_is_shown_by_the_epoch_that_was_chosen(folder, tmp_path):
     assert row["parameters"] == sum(weight.numel() for weight in trained.values())
     shown = dict(zip(section.tables[0].columns, section.tables[0].rows[0]))
     assert (shown["epoch"], shown["minutes"], shown["L1"]) == ("2", "1.5", "0.300")
+    assert shown["chosen by"] == "6 clinical"
     assert section.missing == ["the translator other"]
+
+
+@pytest.mark.parametrize(("arm", "words"), [("clinical_synthetic", "6 clinical + 8 synthetic"), (None, "L1")])
+def test_what_chose_the_epoch_is_named(arm, words, folder, tmp_path):
+    path = folder / "study.json"
+    study = json.loads(path.read_text())
+    study["translators"]["plain"]["segmenter"] = arm
+    path.write_text(json.dumps(study))
+    section = Section("translators", "Translators")
+    translators(StudyFolder(folder, tmp_path), section)
+    assert dict(zip(section.tables[0].columns, section.tables[0].rows[0]))["chosen by"] == words
