@@ -19,6 +19,7 @@ from .published import PAPER_METRICS, paper_row
 __all__ = ["losses", "provenance", "scores"]
 
 FEW_ARMS = 5  # of which all metrics and differences still fit side by side
+FEW_COMMANDS = 3
 SHORT = 12  # characters of a hash that are shown; summary.json has all
 
 
@@ -224,8 +225,10 @@ def provenance(study: StudyFolder, section: Section) -> None:
     section.notes = [f"Seeds of the runs: {', '.join(map(str, study.settings['seeds']))}."]
     if environments:
         section.notes.append(f"Ran on: {', '.join(environments)}.")
-    commands = dict.fromkeys(run["command"] for run in runs.values() if run["command"])
-    section.notes += [f"Command: {command}" for command in commands]
+    commands = list(dict.fromkeys(_without_folder(run["command"]) for run in runs.values() if run["command"]))
+    section.notes += [f"Command: {command}" for command in commands[:FEW_COMMANDS]]
+    if len(commands) > FEW_COMMANDS:
+        section.notes.append(f"And {len(commands) - FEW_COMMANDS} more, in summary.json.")
     rows = [
         [
             name,
@@ -259,6 +262,12 @@ def provenance(study: StudyFolder, section: Section) -> None:
     section.tables = [table for table in candidates if table.rows]
     empty = [table.title.lower() for table in candidates if not table.rows]
     section.missing += [f"{title}: nothing logged" for title in empty]
+
+
+def _without_folder(command: str) -> str:
+    """A command without the folder that its program lies in, which is of one machine only."""
+    program, _, rest = command.partition(" ")
+    return f"{Path(program).name} {rest}".strip()
 
 
 def records(table: pd.DataFrame) -> list[dict]:
