@@ -157,10 +157,11 @@ def test_masks_of_a_published_model_take_after_the_real_library(tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted(Path("scripts/studies").glob("*.json")), ids=lambda path: path.stem)
-def test_every_study_names_overlays_and_knobs_that_exist(path, tmp_path):
+def test_every_study_names_overlays_and_knobs_that_exist(path, dataset, tmp_path):
     (tmp_path / "anatomies").mkdir()
     (tmp_path / "some_lesion_masks.npz").touch()
-    study = load_study(path, real_data=str(tmp_path))
+    own = str(dataset) if "folder" in json.loads(path.read_text())["data"] else None
+    study = load_study(path, real_data=str(tmp_path), data=own)
     parts = [*study["translators"].values(), {"bundle": "stroke_unet", **study["segmenter"]}]
     parts += [{"bundle": "lesion_wgan", **study["lesion_wgan"]}] if "lesion_wgan" in study else []
     for part in parts:

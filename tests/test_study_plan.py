@@ -215,6 +215,23 @@ def test_a_study_takes_an_existing_data_set(dataset, tmp_path):
     assert (tmp_path / "data").resolve() == dataset.resolve()
 
 
+@pytest.mark.parametrize("scale", [None, "small"])
+def test_own_data_are_compared_alone_with_synthetic_ones_and_by_a_quarter(scale, dataset, tmp_path):
+    study = load_study("scripts/studies/own_data.json", scale, data=str(dataset))
+    refuse_impossible(study, tmp_path, room=False)
+    compared = {arm: reference_of(study, arm) for arm in study["arms"]}
+    assert compared == {
+        "clinical": None, "translated": "clinical", "scan": "clinical", "fusion": "clinical", "quarter": "clinical",
+        "quarter_scan": "quarter",
+    }  # fmt: skip
+    by_name = {stage.name: stage.settings for stage in stages(study, tmp_path)}
+    assert by_name["train quarter seed 1"]["clinical_cases"] == 1
+    assert by_name["train pix2pix_of_1"]["clinical_cases"] == by_name["train lesion_wgan_of_1"]["clinical_cases"] == 1
+    assert by_name["train quarter_scan seed 1"]["synthetic_dir"].endswith("synthetic_scan_of_1")
+    with pytest.raises(FileNotFoundError, match="not a data set"):
+        load_study("scripts/studies/own_data.json", scale, data=str(tmp_path))
+
+
 def test_the_paper_is_there_as_a_whole(tmp_path):
     study = load_study("scripts/studies/paper.json", library=str(tmp_path))
     arms, cases = study["arms"], cases_of(study["data"])
