@@ -51,12 +51,12 @@ def score_epochs(
     if out.suffix != ".csv":
         raise ValueError(f"--out {out}: expected a name that ends in .csv.")
     kept = {f"{epoch:04d}": sha256(Path(model) / "epochs" / f"{epoch:04d}.pt") for epoch in kept_epochs(model)}
+    parts = out.with_suffix("")
     if out.exists():
         _refuse_other_origin(out, Path(model), {"split": split, "limit": limit, "arm": arm, "seed": seed}, kept, data)
     else:
         if not kept:
             raise FileNotFoundError(f"{model}/epochs: no weights there. Train with `--keep_last 100`, as the paper.")
-        parts = out.with_suffix("")
         frames = [
             evaluate(model, data, str(parts / f"{name}.csv"), split, arm, seed, limit, int(name))
             for name in tqdm(kept, desc=f"{Path(model).name}, epochs on {split}", unit="epoch")
@@ -65,6 +65,7 @@ def score_epochs(
         whole = {**header, "epoch": None, "model_sha256": sha256(Path(model) / "model.pt"), "epochs": kept}
         write_origin(out, whole)
         write_results(pd.concat(frames, ignore_index=True), out)
+    if parts.is_dir():  # also where a run was killed before it came here
         _keep_readings(parts)
         shutil.rmtree(parts)
     if tidy:
