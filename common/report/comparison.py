@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..statistics import holm, minimal_detectable_difference, paired_difference, paired_scores
-from .figures import STYLE
+from .figures import STYLE, row_labels
 from .folder import Section, StudyFolder, Table
 from .forests import differences_plot
 from .numbers import METRIC_TITLES, paired_rows
@@ -113,7 +113,7 @@ def mean_boxes(cases: pd.DataFrame, arms: dict[str, str], colours: dict[str, str
             draw_boxes(ax, [title.factor * cases.loc[cases["arm"] == arm, metric].dropna() for arm in arms],
                         [colours[arm] for arm in arms])  # fmt: skip
             ax.set_xlabel(f"{title.title} ({title.unit})")
-            ax.set_yticks(range(len(arms)), list(arms.values()))
+            ax.set_yticks(range(len(arms)), row_labels(list(arms.values())))
             ax.grid(axis="y", visible=False)
         axes[0, 0].invert_yaxis()
         if cases["relative_volume_difference"].max() > 5:  # a few false positives on a tiny lesion hide all others

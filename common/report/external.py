@@ -10,7 +10,7 @@ from ..datalists import read_dataset
 from ..results import read_results
 from ..statistics import paired_difference
 from .comparison import draw_boxes
-from .figures import STYLE
+from .figures import STYLE, row_labels
 from .folder import Section, StudyFolder, Table
 from .numbers import paired_rows, spread
 
@@ -83,7 +83,7 @@ def _boxes(study: StudyFolder, lesions: pd.DataFrame, arms: list[str]) -> Figure
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(7, 0.5 + 0.5 * len(arms)))
         draw_boxes(ax, cases, [study.colours[arm] for arm in arms])
-        ax.set_yticks(range(len(arms)), [study.titles[arm] for arm in arms])
+        ax.set_yticks(range(len(arms)), row_labels([study.titles[arm] for arm in arms]))
         ax.invert_yaxis()
         ax.set(xlabel="Dice (%)", xlim=(-2, 102))
         return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
+from textwrap import fill
 
 import matplotlib
 
@@ -18,7 +19,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 __all__ = [
     "BADGE", "SET_COLOURS", "STYLE", "VARIANT_COLOURS", "YELLOW", "arm_colours", "histograms",
-    "loss_curves", "mask_distributions", "save", "spectra", "strips",
+    "loss_curves", "mask_distributions", "row_labels", "save", "spectra",
+    "strips",
 ]  # fmt: skip
 
 BADGE = "Simulated phantom: says nothing about clinical accuracy"
@@ -43,6 +45,11 @@ def arm_colours(arms: Sequence[str], baseline: str) -> dict[str, str]:
     """One colour per arm, the same in all figures; the baseline has the first."""
     ordered = [baseline, *(arm for arm in arms if arm != baseline)]
     return dict(zip(ordered, cycle(ARM_COLOURS)))
+
+
+def row_labels(titles: Sequence[str]) -> list[str]:
+    """Titles for the left side of a figure, broken into lines so that they leave room for it."""
+    return [fill(title, 36, break_long_words=False) for title in titles]
 
 
 def save(figure: Figure, path, title: str, simulated: bool) -> None:

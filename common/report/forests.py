@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .figures import STYLE
+from .figures import STYLE, row_labels
 
 __all__ = ["differences_plot", "forest_panels", "forest_plot"]
 
@@ -55,7 +55,7 @@ def forest_panels(entries: Sequence[dict], arms: dict[str, str], colours: dict[s
     shown = [arm for arm in arms if any(entry["arm"] == arm for entry in entries)]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
-            1, len(panels), figsize=(2 + 2.1 * len(panels), 1.1 + 0.3 * len(shown)), sharey=True, squeeze=False
+            1, len(panels), figsize=(3 + 2.1 * len(panels), 1.3 + 0.36 * len(shown)), sharey=True, squeeze=False
         )
         for ax, panel in zip(axes[0], panels):
             rows = {entry["arm"]: entry for entry in entries if entry["label"] == panel}
@@ -67,7 +67,7 @@ def forest_panels(entries: Sequence[dict], arms: dict[str, str], colours: dict[s
             ax.set_title(f"{panel}\nn = {max(row['n_cases'] for row in rows.values())}")
             ax.set_xlabel("points")
             ax.grid(axis="y", visible=False)
-        axes[0, 0].set_yticks(range(len(shown)), [arms[arm] for arm in shown])
+        axes[0, 0].set_yticks(range(len(shown)), row_labels([arms[arm] for arm in shown]))
         axes[0, 0].set_ylim(len(shown) - 0.5, -0.5)
         return figure
 
@@ -75,13 +75,13 @@ def forest_panels(entries: Sequence[dict], arms: dict[str, str], colours: dict[s
 def differences_plot(rows: Sequence[dict], arms: dict[str, str], colours: dict[str, str]) -> Figure:
     """Difference in points of each row's `arm` with its interval; filled where `p_holm` is below 0.05."""
     with plt.rc_context(STYLE):
-        figure, ax = plt.subplots(figsize=(8.6, 1.2 + 0.34 * len(rows)))
+        figure, ax = plt.subplots(figsize=(8.6, 1.3 + 0.38 * len(rows)))
         for place, row in enumerate(rows):
             colour = colours[row["arm"]]
             ax.plot([row["low"], row["high"]], [place, place], color=colour, lw=1.8)
             ax.plot(row["mean"], place, "s", ms=6, color=colour, mfc=colour if row["p_holm"] < 0.05 else "white")
         ax.axvline(0, color="#333333", lw=1)
-        ax.set_yticks(range(len(rows)), [arms[row["arm"]] for row in rows])
+        ax.set_yticks(range(len(rows)), row_labels([arms[row["arm"]] for row in rows]))
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.grid(axis="y", visible=False)
         ax.set_xlabel("difference in Dice, points (right: better)")

@@ -130,3 +130,15 @@ def test_many_arms_stand_below_each_other_with_a_panel_for_each_size():
     assert places == {"red": (2, 0), "blue": (-3, 1)}
     assert whole.yaxis_inverted()  # the first arm on top
     assert {line.get_color() for line in small.lines} == {"red", "#333333"}
+
+
+def test_long_titles_leave_room_for_the_panels(recwarn):
+    long = "a quarter + Pix2Pix lesions on scans, made with that quarter (against a quarter of the clinical cases)"
+    entry = {"group": "Dice", "label": "all", "mean": 2.0, "low": 1.0, "high": 3.0, "n_cases": 9}
+    entries = [entry | {"arm": arm} for arm in "abcde"]
+
+    figure = forest_panels(entries, dict.fromkeys("abcde", long), dict.fromkeys("abcde", "red"))
+    figure.draw_without_rendering()
+
+    assert not [str(warning.message) for warning in recwarn if "collapsed" in str(warning.message)]
+    assert figure.axes[0].get_position().width > 0.3
