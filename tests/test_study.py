@@ -233,5 +233,8 @@ def test_the_demo_is_interrupted_goes_on_and_ends_with_a_report(tmp_path):
     page = (out / "report/index.html").read_text()
     assert "simulated" in page.lower()
     assert json.loads((out / "report/summary.json").read_text())
-    readings = (out / "data/test_readings.jsonl").read_text().splitlines()
-    assert len(readings) == len(study["arms"])
+    readings = [json.loads(line)["epoch"] for line in (out / "data/test_readings.jsonl").read_text().splitlines()]
+    assert sorted(readings, key=str) == [1] * len(study["arms"]) + [None] * len(study["arms"])
+    for arm in study["arms"]:  # scored as the paper does it, then let go
+        assert set(pd.read_csv(out / f"results/epochs/{arm}_seed1.csv")["epoch"]) == {1}
+        assert not (out / f"runs/{arm}_seed1/epochs").exists()
