@@ -24,7 +24,8 @@ __all__ = ["RUNS_AT_A_TIME", "STEP_SECONDS", "Need", "knob", "knobs", "needs_of"
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 BENCHMARK_VOXELS = 64 * 64 * 16
 # docs/results.md, the benchmark: 280 cases in 44 s, 320 sets' cases in 39 s, 400 masks in 90 s (26 candidates each).
-# epochs: the metrics alone, 34 ms at 128x128x32 on one core, behind which a GPU's forward pass of 10 ms is hidden.
+# epochs: the metrics of scattered masks alone, 34 ms at 128x128x32 (docs/performance.md has 7 ms for compact ones);
+# that a GPU's forward pass hides behind them is a guess.
 SECONDS_PER_CASE = {"data": 0.16, "images": 0.12, "masks": 0.2, "score": 0.05, "epochs": 0.0043}
 GB_PER_CASE = 105e-6  # an image, its label map and mask, compressed; 330 kB at most in the benchmark's data
 GB_PER_READING = 4e-7  # a row of results

@@ -154,9 +154,10 @@ def _seeds(study: StudyFolder, table: pd.DataFrame) -> Table:
         gains = 100 * (table[arm] - table[against])
         gained = [number(gain, "+") for gain in gains] + ([number(gains.std())] if several else [])
         rows.append([study.contrasts[arm], *cells, *gained])
-    seeds, spread = [f"seed {seed}" for seed in table.index], ["SD"] if several else []
-    columns = ["arm", *seeds, *spread, *(f"difference, {seed}" for seed in seeds), *spread]
-    return Table("Mean Dice (%) by seed, and difference to the baseline", columns, rows)
+    seeds, sd = [f"seed {seed}" for seed in table.index], ["SD"] if several else []
+    columns = ["arm", *seeds, *sd, *(f"difference, {seed}" for seed in seeds), *sd]
+    title = f"Mean Dice (%) by seed, and difference to {study.titles[study.baseline]} unless another arm is named"
+    return Table(title, columns, rows)
 
 
 def _negatives(study: StudyFolder, table: pd.DataFrame) -> Table:

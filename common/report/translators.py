@@ -23,6 +23,8 @@ METRICS = {
     "val_recovered_gap": ("recovered gap", 3),
 }
 
+COLUMNS = ("translator", "bundle", "parameters", "epoch", "minutes", "chosen by")
+
 
 def translators(study: StudyFolder, section: Section) -> None:
     """Image metrics of the chosen epoch of each translator, beside its size and the time of its training."""
@@ -46,15 +48,7 @@ def translators(study: StudyFolder, section: Section) -> None:
     section.tables.append(
         Table(
             "Translators on validation label maps",
-            [
-                "translator",
-                "bundle",
-                "parameters",
-                "epoch",
-                "minutes",
-                "chosen by",
-                *(METRICS[key][0] for key in shown),
-            ],
+            [*COLUMNS, *(METRICS[key][0] for key in shown)],
             rows,
             f"Means over the validation cases with a lesion, against their {study.real_word} images in [-1, 1]. "
             "Contrast gap: difference of the lesion contrast. Chosen by: the arm whose segmenter chose the epoch. "
